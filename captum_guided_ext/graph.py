@@ -1,0 +1,215 @@
+"""From outputs to inputs: find the rectifiers on the way, and apply a rule while a backward runs.
+
+Autograd has recorded every rectifier call as a node, in whatever style it was written. Only the
+nodes on a path from the outputs to the inputs count, and only hooks on those nodes are set: the
+model itself is never touched.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from captum_guided_ext.errors import NoRectifierError, OpaqueGraphError, warn_user
+from captum_guided_ext.rules import BackwardRule, Role, classify, gate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+    from torch import Tensor
+    from torch.autograd.graph import Node
+
+    # What autograd sends back for each of a node's inputs, and what arrived; None where nothing.
+    Gradients = tuple[Tensor | None, ...]
+    NodeHook = Callable[[Gradients, Gradients], Gradients | None]
+
+__all__ = ["RectifierReport", "RulePath", "nodes_between"]
+
+
+def nodes_between(outputs: Iterable[Tensor], inputs: Collection[Node]) -> list[Node]:
+    """Return the nodes on any path from ``outputs`` down to the nodes ``inputs``, both included.
+
+    Args:
+        outputs: Tensors of any shape; those without a graph have no nodes.
+        inputs: The nodes that accumulate the inputs' gradients. What lies behind them is not
+            visited.
+    """
+    users: dict[Node, list[Node]] = {}  # node -> the nodes that send it a gradient
+    waiting = [output.grad_fn for output in outputs if output.grad_fn is not None]
+    users.update({node: [] for node in waiting})
+    while waiting:
+        node = waiting.pop()
+        if node in inputs:
+            continue
+        for child, _ in node.next_functions:
+            if child is None:
+                continue
+            if child not in users:
+                users[child] = []
+                waiting.append(child)
+            users[child].append(node)
+    on_path = {node: None for node in inputs if node in users}
+    waiting = list(on_path)
+    while waiting:
+        for user in users[waiting.pop()]:
+            if user not in on_path:
+                on_path[user] = None
+                waiting.append(user)
+    return list(on_path)
+
+
+def _count(labels: Iterable[str]) -> str:
+    return ", ".join(f"{count} {label}" for label, count in Counter(labels).items())
+
+
+@dataclass(frozen=True)
+class RectifierReport:
+    """What lies between a model's outputs and its inputs, as counts by name.
+
+    Attributes:
+        overridden: Rectifiers a rule overrides, such as ``{"ReLU6": 35}``.
+        left_alone: Other activations, which keep their gradient (``{"Hardswish": 21}``).
+        opaque: Parts that cannot be looked into and may hide a rectifier.
+    """
+
+    overridden: Mapping[str, int] = field(default_factory=dict)
+    left_alone: Mapping[str, int] = field(default_factory=dict)
+    opaque: Mapping[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        parts = (
+            ("overridden", self.overridden),
+            ("left alone", self.left_alone),
+            ("opaque", self.opaque),
+        )
+        return "; ".join(
+            f"{title}: {', '.join(f'{n} {label}' for label, n in counts.items())}"
+            for title, counts in parts
+            if counts or title == "overridden"
+        ).replace("overridden: ;", "overridden: nothing;")
+
+
+class RulePath:
+    """The nodes between outputs and inputs that a backward rule has something to say about."""
+
+    def __init__(self, outputs: Iterable[Tensor], inputs: Collection[Node]) -> None:
+        nodes = nodes_between(outputs, inputs)
+        found = [(node, *kind) for node in nodes if (kind := classify(node)) is not None]
+        self.reached_inputs = frozenset(inputs).intersection(nodes)
+        self._found = found
+
+    def _labels(self, *roles: Role) -> list[str]:
+        return [label for _, role, label in self._found if role in roles]
+
+    @property
+    def opaque(self) -> list[str]:
+        """What cannot be looked into, named for people."""
+        return self._labels(Role.OPAQUE)
+
+    def report(self) -> RectifierReport:
+        """Return what is on the path as data."""
+        return RectifierReport(
+            overridden=dict(Counter(self._labels(Role.RECTIFIER))),
+            left_alone=dict(Counter(self._labels(Role.ACTIVATION))),
+            opaque=dict(Counter(self._labels(Role.OPAQUE, Role.FUNCTION))),
+        )
+
+    def check(
+        self,
+        rule: BackwardRule,
+        *,
+        may_be_linear: bool = False,
+        opening_error: Exception | None = None,
+    ) -> None:
+        """Raise or warn where ``rule`` does not apply to this path as its papers define it.
+
+        Args:
+            rule: The rule about to be applied.
+            may_be_linear: Accept a path with no activation at all, as below a network's first
+                rectifier, where every rule gives the gradient.
+            opening_error: Why an attempt to open the opaque part failed, if one did.
+
+        Raises:
+            OpaqueGraphError: if a rectifier may hide in a part that cannot be looked into.
+            NoRectifierError: if there is nothing to override.
+        """
+        if rule.is_gradient:
+            return
+        if self.opaque:
+            raise OpaqueGraphError(
+                f"a rectifier may hide between output and input in: {_count(self.opaque)}. The "
+                f"{rule.name} rule cannot be applied there. Run that part eagerly, written as "
+                "separate out-of-place torch operations."
+            ) from opening_error
+        others = self._labels(Role.ACTIVATION)
+        functions = self._labels(Role.FUNCTION)
+        overridden = self._labels(Role.RECTIFIER)
+        if rule.extends_to_activations:
+            overridden, others = overridden + others, []
+        if not overridden and not functions and (others or not may_be_linear):
+            there = (
+                f"the activations there are {_count(others)}" if others else "nor any activation"
+            )
+            raise NoRectifierError(
+                f"no rectifier (ReLU, ReLU6, clamp at 0, ...) lies between output and input, "
+                f"{there}: the {rule.name} rule would return the plain gradient. Use Saliency, "
+                "InputXGradient or Grad-CAM for this network."
+            )
+        if functions:
+            warn_user(
+                f"custom autograd functions lie between output and input ({_count(functions)}); "
+                f"if one of them is a rectifier, the {rule.name} rule does not reach it."
+            )
+        if others:
+            warn_user(
+                f"the {rule.name} rule is defined for rectifiers only: overrode "
+                f"{_count(overridden)}; left alone, with their own gradient: {_count(others)}."
+            )
+
+    @contextmanager
+    def applied(self, rule: BackwardRule) -> Iterator[None]:
+        """Apply ``rule`` to the backward passes run inside the ``with`` block."""
+        roles = {Role.RECTIFIER}
+        if rule.extends_to_activations:
+            roles.add(Role.ACTIVATION)
+        nodes = [] if rule.is_gradient else [n for n, role, _ in self._found if role in roles]
+        with _hooked((node, _override(rule, gate(node))) for node in nodes):
+            yield
+
+    @contextmanager
+    def watched(self, rule: BackwardRule) -> Iterator[list[bool]]:
+        """Apply ``rule``; collect whether each rectifier a gradient reached got a positive one."""
+        positive: list[bool] = []
+
+        def watch(_: object, arrived: Gradients) -> None:
+            if arrived[0] is not None and arrived[0].any():
+                positive.append(bool((arrived[0] > 0).any()))
+
+        rectifiers = [node for node, role, _ in self._found if role is Role.RECTIFIER]
+        with _hooked((node, watch) for node in rectifiers), self.applied(rule):
+            yield positive
+
+
+def _override(rule: BackwardRule, gate: Tensor | None) -> NodeHook:
+    # The closure holds no node and no output: a hook that reached its own graph would be a
+    # cycle that Python's garbage collector cannot see through.
+    def hook(passed: Gradients, arrived: Gradients) -> Gradients | None:
+        if passed[0] is None or arrived[0] is None:
+            return None
+        return (rule(passed[0], arrived[0], gate), *passed[1:])
+
+    return hook
+
+
+@contextmanager
+def _hooked(hooks: Iterable[tuple[Node, NodeHook]]) -> Iterator[None]:
+    handles = []
+    try:
+        for node, hook in hooks:
+            handles.append(node.register_hook(hook))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
