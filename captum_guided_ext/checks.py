@@ -1,0 +1,181 @@
+"""Checks of what goes into an attribution and what comes out; errors name the offender."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from captum_guided_ext import _captum
+from captum_guided_ext.errors import warn_user
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from captum_guided_ext._captum import TargetType
+
+__all__ = [
+    "check_finite",
+    "check_inputs",
+    "check_output",
+    "one_score_per_example",
+    "select_target",
+    "warn_if_training",
+    "warn_of_zero",
+    "zero_examples",
+]
+
+
+def check_inputs(inputs: Any) -> tuple[Tensor, ...]:
+    """Return ``inputs`` as a tuple of tensors that can carry a gradient.
+
+    Raises:
+        TypeError: for anything but floating-point tensors.
+        ValueError: for no example at all, NaN or infinity.
+    """
+    if not isinstance(inputs, (Tensor, tuple)):
+        raise TypeError(f"inputs must be a tensor or a tuple of tensors, not {_type(inputs)}")
+    formatted: tuple[Any, ...] = _captum.format_tensor_into_tuples(inputs)
+    for index, x in enumerate(formatted):
+        name = f"inputs[{index}]"
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name} must be a tensor, not {_type(x)}")
+        if not x.is_floating_point():
+            raise TypeError(
+                f"{name} has dtype {x.dtype}, and only real floating-point tensors have the "
+                "gradients attributions are made of: convert it with .float(), or attribute to "
+                "the output of the embedding that takes it"
+            )
+        if x.numel() == 0:
+            raise ValueError(f"{name} has shape {tuple(x.shape)}: there is nothing to explain")
+        check_finite(x, name)
+    return formatted
+
+
+def check_finite(values: Tensor, name: str) -> None:
+    """Raise ``ValueError`` where ``values`` holds NaN or infinity, with the first place."""
+    finite = torch.isfinite(values)
+    if not finite.all():
+        first = tuple((~finite).nonzero()[0].tolist())
+        raise ValueError(
+            f"{name} holds NaN or infinity in {int((~finite).sum())} of {finite.numel()} places, "
+            f"first at index {first}"
+        )
+
+
+def check_output(output: Any) -> Tensor:
+    """Return the model's output if it is a floating-point tensor.
+
+    Raises:
+        TypeError: if it is something else (a tuple, a dictionary, a dataclass).
+    """
+    if not isinstance(output, Tensor):
+        raise TypeError(
+            f"the model returned {_type(output)}, not a tensor: wrap it in a function that "
+            "returns the tensor to explain, such as lambda x: model(x).logits"
+        )
+    if not output.is_floating_point():
+        raise TypeError(f"the model returned dtype {output.dtype}, which has no gradient")
+    return output
+
+
+def select_target(output: Tensor, target: TargetType) -> Tensor:
+    """Return one score per example, chosen as Captum chooses it.
+
+    Args:
+        output: The model's output, of shape (N, ...).
+        target: An index, a tuple of indices, or one of those per example; None where the model
+            returns one value per example.
+
+    Raises:
+        ValueError: if ``target`` is missing, of a wrong kind or length, or out of range; the
+            message says what the range is.
+    """
+    if isinstance(target, Tensor):
+        target = target.to(output.device)
+    _check_range(output, target)
+    try:
+        scores: Tensor = _captum.select_targets(output, target)
+    except (AssertionError, IndexError, RuntimeError) as error:
+        raise ValueError(
+            f"target {target!r} does not fit an output of shape {tuple(output.shape)}: {error}"
+        ) from error
+    return one_score_per_example(scores, output, target)
+
+
+def one_score_per_example(scores: Tensor, output: Tensor, target: object) -> Tensor:
+    """Return ``scores`` if it holds one value per example, as a gradient needs.
+
+    Raises:
+        ValueError: if it holds more, saying which target is missing.
+    """
+    per_example = scores[0].numel() if scores.dim() else 1
+    if per_example == 1:
+        return scores if scores.dim() else scores.unsqueeze(0)
+    if target is None:
+        raise ValueError(
+            f"target is missing: the output has shape {tuple(output.shape)}, {per_example} values "
+            f"per example, and one of them is explained at a time. Pass target={_range(output)}"
+        )
+    raise ValueError(
+        f"target {target!r} leaves {per_example} values per example of an output of shape "
+        f"{tuple(output.shape)}: give one index for each dimension after the first"
+    )
+
+
+def _range(output: Tensor) -> str:
+    if output.dim() == 2:  # noqa: PLR2004 - (examples, classes)
+        return f"0 ... {output.shape[1] - 1} ({output.shape[1]} classes)"
+    return " x ".join(f"0 ... {size - 1}" for size in output.shape[1:])
+
+
+def _check_range(output: Tensor, target: TargetType) -> None:
+    """Refuse an index out of range by name: on a GPU, ``gather`` would end the process instead."""
+    if isinstance(target, Tensor):
+        if target.is_floating_point() or target.is_complex():
+            raise ValueError(f"target has dtype {target.dtype}: class indices are integers")
+        indices: Sequence[Any] = target.flatten().tolist()
+    else:
+        indices = target if isinstance(target, list) else [target]
+    for index in indices:
+        places = index if isinstance(index, tuple) else (index,)
+        for place, size in zip(places, output.shape[1:], strict=False):
+            if isinstance(place, int) and not -size <= place < size:
+                raise ValueError(f"target {index!r} is out of range: it must be {_range(output)}")
+
+
+def zero_examples(maps: Sequence[Tensor]) -> list[int]:
+    """Return the examples (positions along dimension 0) whose maps are zero everywhere."""
+    some = torch.stack([one.flatten(1).any(dim=1).cpu() for one in maps]).any(dim=0)
+    return (~some).nonzero().flatten().tolist()
+
+
+def warn_of_zero(what: str, examples: list[int], reason: str) -> None:
+    """Warn that ``what`` is zero everywhere for ``examples``, with the reason."""
+    named = ", ".join(map(str, examples[:5])) + (", ..." if len(examples) > 5 else "")  # noqa: PLR2004
+    warn_user(f"{what} is zero everywhere for example {named}: {reason}.")
+
+
+def warn_if_training(forward_func: Any) -> None:
+    """Warn where a module in training mode would make the attribution random."""
+    module = forward_func if isinstance(forward_func, nn.Module) else None
+    module = module or getattr(forward_func, "__self__", None)  # a bound model.forward
+    if not isinstance(module, nn.Module):
+        return
+    restless = sorted({_type(m) for m in module.modules() if m.training and _is_restless(m)})
+    if restless:
+        warn_user(
+            f"the model is in training mode with {', '.join(restless)}: its output depends on "
+            "chance or on the rest of the batch. Call model.eval() first."
+        )
+
+
+def _is_restless(module: nn.Module) -> bool:
+    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)  # noqa: SLF001
+    dropout = getattr(module, "dropout", 0.0)  # recurrent and attention layers have a number
+    return isinstance(module, kinds) or (isinstance(dropout, float) and dropout > 0)
+
+
+def _type(value: object) -> str:
+    return type(value).__name__
