@@ -1,0 +1,36 @@
+"""Guided backprop, DeconvNet and Guided Grad-CAM, right on every network or it says so."""
+
+from captum_guided_ext.attr import (
+    Deconvolution,
+    GuidedBackprop,
+    GuidedGradCam,
+    NeuronDeconvolution,
+    NeuronGuidedBackprop,
+    with_rule,
+)
+from captum_guided_ext.errors import NoRectifierError, OpaqueGraphError
+from captum_guided_ext.forward_pass import ForwardPass, rectifiers
+from captum_guided_ext.graph import RectifierReport
+from captum_guided_ext.guided_relu import GuidedReLU
+from captum_guided_ext.rules import DECONVNET, GRADIENT, GUIDED, BackwardRule
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DECONVNET",
+    "GRADIENT",
+    "GUIDED",
+    "BackwardRule",
+    "Deconvolution",
+    "ForwardPass",
+    "GuidedBackprop",
+    "GuidedGradCam",
+    "GuidedReLU",
+    "NeuronDeconvolution",
+    "NeuronGuidedBackprop",
+    "NoRectifierError",
+    "OpaqueGraphError",
+    "RectifierReport",
+    "rectifiers",
+    "with_rule",
+]

@@ -1,0 +1,1 @@
+"""The attribution classes, laid out as in ``captum.attr``."""

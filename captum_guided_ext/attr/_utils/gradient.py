@@ -1,0 +1,43 @@
+"""Captum's seam: a backward rule *is* a ``gradient_func``."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from captum_guided_ext.forward_pass import ForwardPass
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from captum_guided_ext._captum import TargetType
+    from captum_guided_ext.rules import BackwardRule
+
+__all__ = ["rule_gradient_func"]
+
+
+def rule_gradient_func(
+    rule: BackwardRule, *, warn_if_zero: bool = False
+) -> Callable[..., tuple[Tensor, ...]]:
+    """Return a function of the form of ``captum._utils.gradient.compute_gradients``.
+
+    Args:
+        rule: What the rectifiers send back.
+        warn_if_zero: Warn of examples whose map is zero everywhere, with the reason.
+    """
+    return partial(_compute_rule_gradients, rule=rule, warn_if_zero=warn_if_zero)
+
+
+def _compute_rule_gradients(
+    forward_fn: Callable[..., Any],
+    inputs: Tensor | tuple[Tensor, ...],
+    target_ind: TargetType = None,
+    additional_forward_args: object = None,
+    *,
+    rule: BackwardRule,
+    warn_if_zero: bool,
+) -> tuple[Tensor, ...]:
+    forward_pass = ForwardPass(forward_fn, inputs, additional_forward_args)
+    return forward_pass.input_gradients(rule, target_ind, warn_if_zero=warn_if_zero)

@@ -1,0 +1,71 @@
+"""Any Captum gradient attribution under a backward rule."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from captum.attr import (
+    LRP,
+    Attribution,
+    DeepLift,
+    GradientAttribution,
+    GuidedGradCam,
+    NoiseTunnel,
+)
+from captum.attr import Deconvolution as CaptumDeconvolution
+from captum.attr import GuidedBackprop as CaptumGuidedBackprop
+from captum.attr._utils.attribution import InternalAttribution
+
+from captum_guided_ext.attr._core import guided_grad_cam
+from captum_guided_ext.attr._core.guided_backprop_deconvnet import RuleAttribution
+from captum_guided_ext.attr._utils.gradient import rule_gradient_func
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    from captum_guided_ext.rules import BackwardRule
+
+    AttributionT = TypeVar("AttributionT", bound=Attribution)
+
+__all__ = ["with_rule"]
+
+_REASONS: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (
+        NoiseTunnel,
+        "takes its gradients from the method inside: NoiseTunnel(with_rule(method, rule))",
+    ),
+    ((RuleAttribution, CaptumGuidedBackprop, CaptumDeconvolution), "is a rule by itself"),
+    ((GuidedGradCam, guided_grad_cam.GuidedGradCam), "is the guided rule by definition"),
+    ((DeepLift, LRP), "overrides activations in a way of its own, and two ways do not add up"),
+    (InternalAttribution, "builds a gradient function of its own and would ignore the rule"),
+)
+
+
+def with_rule(attribution: AttributionT, rule: BackwardRule) -> AttributionT:
+    """Return a copy of a Captum gradient attribution whose gradients follow ``rule``.
+
+    Works for every method that asks ``self.gradient_func`` for its gradients: ``Saliency``,
+    ``InputXGradient``, ``IntegratedGradients``, ``GradientShap``, and ``NoiseTunnel`` around any
+    of them. What such a map means is the caller's to say: integrated guided gradients, for one,
+    do not add up to the difference of the scores.
+
+    Args:
+        attribution: The method; it is not changed.
+        rule: ``GRADIENT``, ``DECONVNET``, ``GUIDED`` or one of your own.
+
+    Raises:
+        TypeError: for a method that would ignore the rule, saying which way there is.
+
+    Example:
+        >>> with_rule(IntegratedGradients(model), GUIDED).attribute(images, target=340)
+    """
+    name = type(attribution).__name__
+    for kind, reason in _REASONS:
+        if isinstance(attribution, kind):
+            raise TypeError(f"with_rule does not apply to {name}: it {reason}")
+    if not isinstance(attribution, GradientAttribution):
+        raise TypeError(f"with_rule needs a gradient attribution, and {name} takes no gradients")
+    ruled = copy.copy(attribution)
+    ruled.gradient_func = rule_gradient_func(rule)
+    return ruled
