@@ -159,8 +159,9 @@ def warn_of_zero(what: str, examples: list[int], reason: str) -> None:
 
 def warn_if_training(forward_func: Any) -> None:
     """Warn where a module in training mode would make the attribution random."""
-    module = forward_func if isinstance(forward_func, nn.Module) else None
-    module = module or getattr(forward_func, "__self__", None)  # a bound model.forward
+    module = forward_func
+    if not isinstance(module, nn.Module):
+        module = getattr(forward_func, "__self__", None)  # a bound model.forward
     if not isinstance(module, nn.Module):
         return
     restless = sorted({_type(m) for m in module.modules() if m.training and _is_restless(m)})

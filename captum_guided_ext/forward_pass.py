@@ -7,7 +7,7 @@ and the activation at a layer. Every method of this package is built on it.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +20,7 @@ from captum_guided_ext.recording import LayerRecorder
 from captum_guided_ext.rules import GRADIENT, BackwardRule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor, nn
 
@@ -101,8 +101,7 @@ class ForwardPass:
     ) -> None:
         recorder = LayerRecorder(layer, at_input=self._at_layer_input)
         with ExitStack() as stack:
-            stack.enter_context(torch.inference_mode(mode=False))
-            stack.enter_context(torch.enable_grad())
+            stack.enter_context(_autograd_on())
             leaves = tuple(_leaf(x) for x in self.inputs)
             given = tuple(leaf.clone() for leaf in leaves)
             goals = tuple(get_gradient_edge(leaf).node for leaf in leaves)
@@ -151,10 +150,11 @@ class ForwardPass:
             ValueError: for a bad ``target``, an input with no path to the output, or a gradient
                 with NaN or infinity.
         """
-        scores = checks.select_target(self.output, target)
-        self._require_inputs(self._path, "the output")
-        self._path.check(rule, opening_error=self._not_opened)
-        return self._backward(self._path, rule, [scores], warn_if_zero=warn_if_zero)
+        with _autograd_on():
+            scores = checks.select_target(self.output, target)
+            self._require_inputs(self._path, "the output")
+            self._path.check(rule, opening_error=self._not_opened)
+            return self._backward(self._path, rule, [scores], warn_if_zero=warn_if_zero)
 
     def neuron_gradients(
         self, rule: BackwardRule, selector: Any, *, warn_if_zero: bool = False
@@ -175,11 +175,12 @@ class ForwardPass:
             OpaqueGraphError: if the rule may miss a rectifier.
             ValueError: for a layer that was not called, or a bad selector.
         """
-        neurons = [_select_neuron(record, selector) for record in self._layer_records()]
-        path = RulePath(neurons, self._goals)
-        self._require_inputs(path, "the neuron")
-        path.check(rule, may_be_linear=True, opening_error=self._not_opened)
-        return self._backward(path, rule, neurons, warn_if_zero=warn_if_zero)
+        with _autograd_on():
+            neurons = [_select_neuron(record, selector) for record in self._layer_records()]
+            path = RulePath(neurons, self._goals)
+            self._require_inputs(path, "the neuron")
+            path.check(rule, may_be_linear=True, opening_error=self._not_opened)
+            return self._backward(path, rule, neurons, warn_if_zero=warn_if_zero)
 
     def layer_gradients(self, target: TargetType = None) -> tuple[Tensor, Tensor]:
         """Return the plain gradient of the target's score at the layer, and its activation.
@@ -196,10 +197,11 @@ class ForwardPass:
                 f"layer {_name(self._layer)} holds {len(records[0])} tensors, and Grad-CAM needs "
                 "a single feature map: choose a layer with one tensor"
             )
-        scores = checks.select_target(self.output, target)
-        gradients = torch.autograd.grad(
-            torch.unbind(scores), [r[0] for r in records], retain_graph=True, allow_unused=True
-        )
+        with _autograd_on():
+            scores = checks.select_target(self.output, target)
+            gradients = torch.autograd.grad(
+                torch.unbind(scores), [r[0] for r in records], retain_graph=True, allow_unused=True
+            )
         found = [g for g in gradients if g is not None]
         if len(found) < len(records):
             raise ValueError(f"layer {_name(self._layer)} does not lead to the output")
@@ -283,6 +285,13 @@ def rectifiers(
         {'ReLU6': 35}
     """
     return ForwardPass(forward_func, inputs, additional_forward_args).rectifiers()
+
+
+@contextmanager
+def _autograd_on() -> Iterator[None]:
+    """Record graphs, whatever mode (``no_grad``, ``inference_mode``) the caller is in."""
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        yield
 
 
 def _taking_arguments(model: Callable[..., Any]) -> Callable[..., Any]:

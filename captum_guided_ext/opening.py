@@ -80,20 +80,20 @@ class _LoweredScript(nn.Module):
         (scripted,) = self._scripted
         method: Any = scripted.forward
         graph, constants = torch._C._jit_pass_lower_graph(method.graph, scripted._c)  # noqa: SLF001
-        return _run_unfused(graph, method.schema, args, kwargs, constants)
+        parameters = method.schema.arguments[1:]  # the first is the module, which is lowered away
+        return _run_unfused(graph, parameters, args, kwargs, constants)
 
 
 def _lowered_function(function: Any) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
-        return _run_unfused(function.graph, function.schema, args, kwargs, ())
+        return _run_unfused(function.graph, function.schema.arguments, args, kwargs, ())
 
     return run
 
 
-def _run_unfused(graph: Any, schema: Any, args: Any, kwargs: Any, constants: Any) -> Any:
+def _run_unfused(graph: Any, parameters: Any, args: Any, kwargs: Any, constants: Any) -> Any:
     function = torch._C._create_function_from_graph("forward", graph)  # noqa: SLF001
-    expected = [a for a in schema.arguments if a.name != "self"][len(args) :]
-    rest = [kwargs.get(a.name, a.default_value) for a in expected]
+    rest = [kwargs.get(p.name, p.default_value) for p in parameters[len(args) :]]
     with torch.jit._fuser.optimized_execution(False):  # noqa: FBT003, SLF001
         return function(*args, *rest, *constants)
 
