@@ -15,7 +15,13 @@ from torch.autograd.graph import get_gradient_edge
 
 from captum_guided_ext import _captum, checks
 from captum_guided_ext.graph import RulePath
-from captum_guided_ext.opening import InPlaceAsCopy, forced_eager, shadow_of, unwrap_compiled
+from captum_guided_ext.opening import (
+    InPlaceAsCopy,
+    forced_eager,
+    runs_script,
+    shadow_of,
+    unwrap_compiled,
+)
 from captum_guided_ext.recording import LayerRecorder
 from captum_guided_ext.rules import GRADIENT, BackwardRule
 
@@ -114,8 +120,12 @@ class ForwardPass:
         self.output = checks.check_output(output)
         self._leaves, self._goals = leaves, goals
         self._recorded = recorder.kept(goals)
-        self._path = RulePath([self.output], goals)
-        self._opaque = self._path.opaque or RulePath(self._recorded_tensors, goals).opaque
+        self._in_place_shown = in_place_as_copy and not runs_script(model)
+        self._path = self._path_from([self.output])
+        self._opaque = self._path.opaque or self._path_from(self._recorded_tensors).opaque
+
+    def _path_from(self, tensors: Sequence[Tensor]) -> RulePath:
+        return RulePath(tensors, self._goals, in_place_shown=self._in_place_shown)
 
     @property
     def _recorded_tensors(self) -> list[Tensor]:
@@ -177,7 +187,7 @@ class ForwardPass:
         """
         with _autograd_on():
             neurons = [_select_neuron(record, selector) for record in self._layer_records()]
-            path = RulePath(neurons, self._goals)
+            path = self._path_from(neurons)
             self._require_inputs(path, "the neuron")
             path.check(rule, may_be_linear=True, opening_error=self._not_opened)
             return self._backward(path, rule, neurons, warn_if_zero=warn_if_zero)

@@ -92,13 +92,23 @@ class RectifierReport:
 
 
 class RulePath:
-    """The nodes between outputs and inputs that a backward rule has something to say about."""
+    """The nodes between outputs and inputs that a backward rule has something to say about.
 
-    def __init__(self, outputs: Iterable[Tensor], inputs: Collection[Node]) -> None:
+    Args:
+        outputs: Where the backward pass starts.
+        inputs: The nodes that accumulate the inputs' gradients.
+        in_place_shown: No in-place write to a view hides a rectifier: the forward pass was run
+            in a way that shows them all.
+    """
+
+    def __init__(
+        self, outputs: Iterable[Tensor], inputs: Collection[Node], *, in_place_shown: bool = False
+    ) -> None:
         nodes = nodes_between(outputs, inputs)
         found = [(node, *kind) for node in nodes if (kind := classify(node)) is not None]
         self.reached_inputs = frozenset(inputs).intersection(nodes)
-        self._found = found
+        shown = Role.IN_PLACE if in_place_shown else None
+        self._found = [(node, role, label) for node, role, label in found if role is not shown]
 
     def _labels(self, *roles: Role) -> list[str]:
         return [label for _, role, label in self._found if role in roles]
@@ -106,14 +116,14 @@ class RulePath:
     @property
     def opaque(self) -> list[str]:
         """What cannot be looked into, named for people."""
-        return self._labels(Role.OPAQUE)
+        return self._labels(Role.OPAQUE, Role.IN_PLACE)
 
     def report(self) -> RectifierReport:
         """Return what is on the path as data."""
         return RectifierReport(
             overridden=dict(Counter(self._labels(Role.RECTIFIER))),
             left_alone=dict(Counter(self._labels(Role.ACTIVATION))),
-            opaque=dict(Counter(self._labels(Role.OPAQUE, Role.FUNCTION))),
+            opaque=dict(Counter([*self.opaque, *self._labels(Role.FUNCTION)])),
         )
 
     def check(

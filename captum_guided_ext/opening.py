@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-__all__ = ["InPlaceAsCopy", "forced_eager", "shadow_of", "unwrap_compiled"]
+__all__ = ["InPlaceAsCopy", "forced_eager", "runs_script", "shadow_of", "unwrap_compiled"]
 
 
 def unwrap_compiled(model: Any) -> Any:
@@ -41,7 +40,7 @@ def shadow_of(model: Any) -> tuple[Any, dict[nn.Module, nn.Module]]:
     its modules are read, never written. A callable that is no module is returned as it is.
     """
     if isinstance(model, torch.jit.ScriptFunction):
-        return _lowered_function(model), {}
+        return _LoweredFunction(model), {}
     if not isinstance(model, nn.Module):
         return model, {}
     twins: dict[nn.Module, nn.Module] = {}
@@ -66,6 +65,13 @@ def _shadow_module(module: nn.Module, twins: dict[nn.Module, nn.Module]) -> nn.M
     return twins[inner]
 
 
+def runs_script(shadow: Any) -> bool:
+    """Whether a shadow runs scripted code, into which :class:`InPlaceAsCopy` cannot see."""
+    if not isinstance(shadow, nn.Module):
+        return isinstance(shadow, _LoweredFunction)
+    return any(isinstance(module, _LoweredScript) for module in shadow.modules())
+
+
 class _LoweredScript(nn.Module):
     """A scripted module run from its lowered graph, compiled afresh so that nothing is fused."""
 
@@ -84,11 +90,15 @@ class _LoweredScript(nn.Module):
         return _run_unfused(graph, parameters, args, kwargs, constants)
 
 
-def _lowered_function(function: Any) -> Callable[..., Any]:
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return _run_unfused(function.graph, function.schema.arguments, args, kwargs, ())
+class _LoweredFunction:
+    """A scripted function, likewise."""
 
-    return run
+    def __init__(self, function: Any) -> None:
+        self._function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        function = self._function
+        return _run_unfused(function.graph, function.schema.arguments, args, kwargs, ())
 
 
 def _run_unfused(graph: Any, parameters: Any, args: Any, kwargs: Any, constants: Any) -> Any:

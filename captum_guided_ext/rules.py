@@ -21,8 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from captum_guided_ext.errors import OpaqueGraphError
-
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.autograd.graph import Node
@@ -77,7 +75,8 @@ class Role(enum.Enum):
 
     RECTIFIER = "overridden"
     ACTIVATION = "left alone"
-    OPAQUE = "opaque"  # a rectifier may hide inside, and there may be a way to bring it to light
+    OPAQUE = "opaque"  # hides its operations, or is known to hide a rectifier
+    IN_PLACE = "in place"  # wrote to a view, and this version of torch cannot say what
     FUNCTION = "custom"  # somebody's own autograd.Function: nobody can look inside
 
 
@@ -161,9 +160,9 @@ def _rectifier_label(name: str, node: Node) -> str | None:
 
 
 def _classify_copy_slices(node: Node) -> tuple[Role, str] | None:
-    """Look at what an in-place write to a view did; older torch cannot say, so it is opaque."""
+    """Look at what an in-place write to a view did."""
     if not hasattr(node, "_wrapped_node"):
-        return Role.OPAQUE, "an in-place operation on a view"
+        return Role.IN_PLACE, "an in-place operation on a view"
     wrapped = classify(node._wrapped_node)  # noqa: SLF001
     if wrapped is None or wrapped[0] is not Role.RECTIFIER:
         return wrapped
@@ -186,8 +185,8 @@ def _clamp_passes_at_its_floor() -> bool:
 def gate(node: Node) -> Tensor | None:
     """Return where the input of ``node`` was positive; None where its own derivative says so.
 
-    Raises:
-        OpaqueGraphError: if that input was not kept (checkpointing).
+    Reads a saved tensor, outside of any backward pass: where checkpointing did not keep it, its
+    part of the model is computed again, once for each such node.
     """
     name = name_of(node)
     if _rectifier_label(name, node) is None:
@@ -196,10 +195,5 @@ def gate(node: Node) -> Tensor | None:
         saved = "self" if name.startswith("Clamp") and _clamp_passes_at_its_floor() else None
     if saved is None:
         return None
-    if getattr(getattr(node, f"_raw_saved_{saved}"), "unpack_hook", None) is not None:
-        raise OpaqueGraphError(
-            f"the rule needs to know where the input of {name} was positive, and checkpointing "
-            "(or another saved-tensor hook) does not keep it: call the model without it"
-        )
     kept: Tensor = getattr(node, f"_saved_{saved}")
     return kept > (0.5 if name == "SigmoidBackward0" else 0)
