@@ -154,7 +154,7 @@ def zero_examples(maps: Sequence[Tensor]) -> list[int]:
 def warn_of_zero(what: str, examples: list[int], reason: str) -> None:
     """Warn that ``what`` is zero everywhere for ``examples``, with the reason."""
     named = ", ".join(map(str, examples[:5])) + (", ..." if len(examples) > 5 else "")  # noqa: PLR2004
-    warn_user(f"{what} is zero everywhere for example {named}: {reason}.")
+    warn_user(f"{what} is zero everywhere in example {named}: {reason}.")
 
 
 def warn_if_training(forward_func: Any) -> None:

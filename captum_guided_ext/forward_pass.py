@@ -166,6 +166,24 @@ class ForwardPass:
             self._path.check(rule, opening_error=self._not_opened)
             return self._backward(self._path, rule, [scores], warn_if_zero=warn_if_zero)
 
+    def ignored_share(self, rule: BackwardRule, target: TargetType = None) -> float:
+        """Return how much negative evidence ``rule`` ignored, as a share of magnitudes, 0 to 1.
+
+        Of the gradient that the rectifiers' gates let pass while ``rule`` is applied, the share
+        of its magnitude that is negative, over all rectifiers; 0 where nothing passes. Costs one
+        backward pass.
+
+        Raises:
+            As :meth:`input_gradients`.
+        """
+        with _autograd_on():
+            scores = checks.select_target(self.output, target)
+            self._path.check(rule, opening_error=self._not_opened)
+            with self._path.watched(rule) as flows:
+                self._backward(self._path, GRADIENT, [scores])
+        magnitude = sum(flow.magnitude for flow in flows)
+        return sum(flow.negative for flow in flows) / magnitude if magnitude else 0.0
+
     def neuron_gradients(
         self, rule: BackwardRule, selector: Any, *, warn_if_zero: bool = False
     ) -> tuple[Tensor, ...]:
@@ -247,11 +265,13 @@ class ForwardPass:
         chosen = [joined[examples]] if len(joined) > max(examples) else scores
         if not any(g.any() for g in self._backward(path, GRADIENT, chosen)):
             return "the plain gradient is zero too, the score does not depend on the input there"
-        with path.watched(rule) as positive:
+        with path.watched(rule) as flows:
             self._backward(path, GRADIENT, chosen)
-        if not any(positive):
-            return "every gradient that reached a rectifier was negative, and the rule drops those"
-        return "no positive gradient got through all the rectifiers on its way to the input"
+        # In the order the backward pass reached them, the output's end first.
+        last = f"rectifier {len(flows)} of {len(path.rectifiers)}, counted from the output"
+        if flows and not flows[-1].any_positive:
+            return f"every gradient that reached {last}, was negative, and the rule drops those"
+        return f"no positive gradient got further than {last}"
 
     def _layer_records(self) -> list[tuple[Tensor, ...]]:
         if not self._recorded:

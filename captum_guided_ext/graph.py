@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Gradients = tuple[Tensor | None, ...]
     NodeHook = Callable[[Gradients, Gradients], Gradients | None]
 
-__all__ = ["RectifierReport", "RulePath", "nodes_between"]
+__all__ = ["Flow", "RectifierReport", "RulePath", "nodes_between"]
 
 
 def nodes_between(outputs: Iterable[Tensor], inputs: Collection[Node]) -> list[Node]:
@@ -91,6 +91,31 @@ class RectifierReport:
         ).replace("overridden: ;", "overridden: nothing;")
 
 
+@dataclass(frozen=True)
+class Flow:
+    """What one rectifier received, and what autograd's own derivative would have sent back.
+
+    Attributes:
+        any_positive: Whether any of the gradient that arrived was positive.
+        magnitude: Sum of the absolute values the gate lets pass.
+        negative: The part of it that is negative.
+    """
+
+    any_positive: bool
+    magnitude: float
+    negative: float
+
+    @classmethod
+    def of(cls, passed: Tensor, arrived: Tensor) -> Flow:
+        """Measure one node's backward step."""
+        passed = passed.double()
+        return cls(
+            any_positive=bool((arrived > 0).any()),
+            magnitude=float(passed.abs().sum()),
+            negative=float(-passed.clamp(max=0).sum()),
+        )
+
+
 class RulePath:
     """The nodes between outputs and inputs that a backward rule has something to say about.
 
@@ -112,6 +137,11 @@ class RulePath:
 
     def _labels(self, *roles: Role) -> list[str]:
         return [label for _, role, label in self._found if role in roles]
+
+    @property
+    def rectifiers(self) -> list[Node]:
+        """The nodes of the rectifiers, in no particular order."""
+        return [node for node, role, _ in self._found if role is Role.RECTIFIER]
 
     @property
     def opaque(self) -> list[str]:
@@ -189,17 +219,17 @@ class RulePath:
             yield
 
     @contextmanager
-    def watched(self, rule: BackwardRule) -> Iterator[list[bool]]:
-        """Apply ``rule``; collect whether each rectifier a gradient reached got a positive one."""
-        positive: list[bool] = []
+    def watched(self, rule: BackwardRule) -> Iterator[list[Flow]]:
+        """Apply ``rule``, and collect what passes each rectifier that a gradient reaches."""
+        flows: list[Flow] = []
 
-        def watch(_: object, arrived: Gradients) -> None:
-            if arrived[0] is not None and arrived[0].any():
-                positive.append(bool((arrived[0] > 0).any()))
+        def watch(passed: Gradients, arrived: Gradients) -> None:
+            if passed[0] is not None and arrived[0] is not None and arrived[0].any():
+                flows.append(Flow.of(passed[0], arrived[0]))
 
-        rectifiers = [node for node, role, _ in self._found if role is Role.RECTIFIER]
-        with _hooked((node, watch) for node in rectifiers), self.applied(rule):
-            yield positive
+        # Set before the rule's own hooks, so that it sees what autograd itself would send back.
+        with _hooked((node, watch) for node in self.rectifiers), self.applied(rule):
+            yield flows
 
 
 def _override(rule: BackwardRule, gate: Tensor | None) -> NodeHook:
