@@ -271,7 +271,10 @@ class ForwardPass:
         last = f"rectifier {len(flows)} of {len(path.rectifiers)}, counted from the output"
         if flows and not flows[-1].any_positive:
             return f"every gradient that reached {last}, was negative, and the rule drops those"
-        return f"no positive gradient got further than {last}"
+        return (
+            f"positive gradients got as far as {last}, and nothing was left of them at the input "
+            "(rectifiers whose own input was not positive stopped them, or they cancelled)"
+        )
 
     def _layer_records(self) -> list[tuple[Tensor, ...]]:
         if not self._recorded:
