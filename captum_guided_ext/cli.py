@@ -42,11 +42,11 @@ class _Parser(argparse.ArgumentParser):
         known, unknown = super().parse_known_args(args, namespace)
         if unknown:
             options = [o for action in self._actions for o in action.option_strings]
-            self.error(f"there is no option {unknown[0]!r}{_nearest(unknown[0], options)}")
+            self.error(f"there is no option {unknown[0]!r}{_choices(unknown[0], options)}")
         return known, unknown
 
 
-def _nearest(name: str, names: Iterable[str]) -> str:
+def _choices(name: str, names: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.4) or names
     return f"; choose from {', '.join(near)}"
 
@@ -61,9 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # a terminal that has no check mark
     arguments = _parser().parse_args(argv)
     # Behind the parser, so that --help and a mistyped option do not wait for torch.
-    from captum_guided_ext.errors import NoRectifierError, OpaqueGraphError  # noqa: PLC0415
-    from captum_guided_ext.models import ModelError  # noqa: PLC0415
-    from captum_guided_ext.regions import RegionError  # noqa: PLC0415
+    from captum_guided_ext.errors import ModelError, NoRectifierError, OpaqueGraphError  # noqa: PLC0415
+    from captum_guided_ext.region_files import RegionError  # noqa: PLC0415
 
     mistakes = (_UsageError, ModelError, RegionError, NoRectifierError, OpaqueGraphError)
     try:
@@ -194,7 +193,7 @@ def _methods(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in METHODS:
-            raise _UsageError(f"--methods: no method is called {name!r}{_nearest(name, METHODS)}")
+            raise _UsageError(f"--methods: no method is called {name!r}{_choices(name, METHODS)}")
     return list(dict.fromkeys(names))
 
 
@@ -225,7 +224,8 @@ def _folder(path: Path) -> Path:
 
 
 def _regions(file: str | None, network: Network, path: Path, image: Image) -> Regions | None:
-    from captum_guided_ext.regions import lay_regions, load_regions  # noqa: PLC0415
+    from captum_guided_ext.region_files import load_regions  # noqa: PLC0415
+    from captum_guided_ext.regions import lay_regions  # noqa: PLC0415
 
     if file is None:
         return None

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import captum
 import torch
 
-__all__ = ["NoRectifierError", "OpaqueGraphError", "warn_user"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["ModelError", "NoRectifierError", "OpaqueGraphError", "brief", "nearest", "warn_user"]
 
 _NOT_THE_USERS = tuple(
     str(Path(file).parent) for file in (__file__, captum.__file__, torch.__file__) if file
@@ -25,6 +30,23 @@ class NoRectifierError(ValueError):
 
 class OpaqueGraphError(ValueError):
     """A part of the autograd graph cannot be looked into, and a rectifier may hide there."""
+
+
+class ModelError(ValueError):
+    """A network, its weights, a layer, a target or a device that cannot be had, in one line."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return ``"; the nearest are ..."`` for a misspelled ``name``; nothing where none is near."""
+    by_folded = {known.casefold(): known for known in names}
+    near = difflib.get_close_matches(name.casefold(), by_folded, n=3)
+    return f"; the nearest are {', '.join(by_folded[n] for n in near)}" if near else ""
+
+
+def brief(error: BaseException) -> str:
+    """Return an error's kind and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def warn_user(message: str) -> None:

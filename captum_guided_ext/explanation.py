@@ -12,11 +12,13 @@ import numpy as np
 import torch
 
 import captum_guided_ext
+from captum_guided_ext.errors import ModelError
 from captum_guided_ext.forward_pass import ForwardPass
+from captum_guided_ext.layers import default_layer, resolve_layer
 from captum_guided_ext.methods import LAYER_METHODS, METHODS, named_maps
-from captum_guided_ext.models import ModelError, default_layer, find_layer, find_target
 from captum_guided_ext.regions import grid_regions, region_shares
 from captum_guided_ext.rules import GUIDED
+from captum_guided_ext.targets import find_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -165,7 +167,8 @@ def explain(
     module = None
     if any(method in LAYER_METHODS for method in methods):
         try:
-            layer, module = find_layer(network.model, layer or default_layer(network.model, x))
+            layer = layer or default_layer(network.model, x)
+            module = resolve_layer(network.model, layer)
         except ModelError as error:
             if layer is not None:
                 raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
     from typing_extensions import Self
 
-__all__ = ["LayerRecorder", "resolve_layer"]
+__all__ = ["LayerRecorder"]
 
 
 class LayerRecorder:
@@ -61,41 +60,6 @@ class LayerRecorder:
         """Return the last record of each device that lies on a path to ``inputs``."""
         own = [record for record in self._records if nodes_between(record, inputs)]
         return {record[0].device: record for record in own}
-
-
-def resolve_layer(model: object, layer: nn.Module | str) -> nn.Module:
-    """Return ``layer`` of ``model``, given as the module itself or by its dotted name.
-
-    Wrappers (``torch.compile``, ``DataParallel``) need not be named.
-
-    Raises:
-        ValueError: if ``model`` has no such layer; the message names the nearest ones.
-        TypeError: if a name is given and ``model`` is not a module.
-    """
-    if not isinstance(model, nn.Module):
-        if isinstance(layer, str):
-            raise TypeError(
-                f"layer {layer!r} is a name, and {type(model).__name__} is no nn.Module to look it "
-                "up in: pass the layer itself"
-            )
-        return layer
-    named = {_without_wrappers(name): module for name, module in model.named_modules()}
-    if isinstance(layer, str):
-        if layer not in named or not layer:
-            near = get_close_matches(layer, named, n=3, cutoff=0.3) or list(named)[1:6]
-            raise ValueError(
-                f"layer {layer!r} is not in {type(model).__name__}; the nearest are "
-                f"{', '.join(map(repr, near))}"
-            )
-        module: nn.Module = named[layer]
-        return module
-    if not any(module is layer for module in model.modules()):
-        raise ValueError(f"layer {type(layer).__name__} is not part of {type(model).__name__}")
-    return layer
-
-
-def _without_wrappers(name: str) -> str:
-    return ".".join(part for part in name.split(".") if part not in ("_orig_mod", "module"))
 
 
 def _clone(value: Any) -> Any:

@@ -9,7 +9,7 @@ from captum.attr import GradientAttribution, NeuronAttribution
 
 from captum_guided_ext import _captum
 from captum_guided_ext.forward_pass import ForwardPass
-from captum_guided_ext.recording import resolve_layer
+from captum_guided_ext.layers import resolve_layer
 from captum_guided_ext.rules import DECONVNET, GUIDED, BackwardRule
 
 if TYPE_CHECKING:

@@ -1,0 +1,77 @@
+"""Finding the class a person names."""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from captum_guided_ext.errors import ModelError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+__all__ = ["find_target"]
+
+
+def find_target(spec: str | int, scores: Tensor, categories: Sequence[str] = ()) -> int:
+    """Return the index of the class that ``spec`` names.
+
+    Args:
+        spec: ``"top1"`` (the highest score), ``"top2"``, ...; a class index, counted from 0 (a
+            number is always an index, even where classes are named by numbers); or a name: as it
+            is written, else in any case, else one of its comma-separated parts, else some of its
+            words, as long as one class only fits.
+        scores: One example's scores or probabilities, shape ``(classes,)``.
+        categories: Names of the classes.
+
+    Raises:
+        ModelError: if no class or more than one fits, with the nearest names.
+    """
+    text = str(spec).strip()
+    if scores.ndim != 1:
+        raise ModelError(f"a target needs one example's scores, not shape {tuple(scores.shape)}")
+    if rank := re.fullmatch(r"top(\d+)", text, re.IGNORECASE | re.ASCII):
+        if not 1 <= int(rank[1]) <= len(scores):
+            raise ModelError(f"target {text!r} is not one of top1 to top{len(scores)}")
+        if not scores.isfinite().all():
+            raise ModelError(f"target {text!r} needs finite scores, and the network's are not")
+        return int(scores.sort(descending=True, stable=True).indices[int(rank[1]) - 1])
+    if re.fullmatch(r"[+-]?\d+", text, re.ASCII):
+        if not 0 <= int(text) < len(scores):
+            raise ModelError(f"target {text} is not a class index from 0 to {len(scores) - 1}")
+        return int(text)
+    return _class_called(text, categories)
+
+
+def _class_called(text: str, categories: Sequence[str]) -> int:
+    if not categories:
+        raise ModelError(f"target {text!r}: the classes have no names; give an index or top1")
+    if list(categories).count(text) == 1:  # ImageNet has a Cardigan (a dog) and a cardigan
+        return list(categories).index(text)
+    wanted = text.casefold()
+    for readings in (_whole, _parts, _runs_of_words):
+        found = [i for i, name in enumerate(categories) if wanted in readings(name.casefold())]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            some = ", ".join(f"{categories[i]} ({i})" for i in found[:9])
+            raise ModelError(f"target {text!r} fits {len(found)} classes: {some}; give an index")
+    near = nearest(text, [part for name in categories for part in (name, *_parts(name))])
+    raise ModelError(f"no class is called {text!r}{near}; or give an index or top1")
+
+
+# How a name may be asked for, the strictest reading first.
+def _whole(name: str) -> list[str]:
+    return [name]
+
+
+def _parts(name: str) -> list[str]:
+    return [part.strip() for part in name.split(",")]
+
+
+def _runs_of_words(name: str) -> list[str]:
+    words = re.findall(r"[^\W_]+", name)
+    return [" ".join(words[i:j]) for i, j in combinations(range(len(words) + 1), 2)]
