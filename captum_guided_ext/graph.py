@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Gradients = tuple[Tensor | None, ...]
     NodeHook = Callable[[Gradients, Gradients], Gradients | None]
 
-__all__ = ["Flow", "RectifierReport", "RulePath", "nodes_between"]
+__all__ = ["Flow", "RectifierReport", "RulePath", "listed", "nodes_between"]
 
 
 def nodes_between(outputs: Iterable[Tensor], inputs: Collection[Node]) -> list[Node]:
@@ -60,8 +60,9 @@ def nodes_between(outputs: Iterable[Tensor], inputs: Collection[Node]) -> list[N
     return list(on_path)
 
 
-def _count(labels: Iterable[str]) -> str:
-    return ", ".join(f"{count} {label}" for label, count in Counter(labels).items())
+def listed(counts: Mapping[str, int]) -> str:
+    """Return ``{"ReLU": 2, "GELU": 1}`` as ``"2 ReLU, 1 GELU"``."""
+    return ", ".join(f"{count} {label}" for label, count in counts.items())
 
 
 @dataclass(frozen=True)
@@ -79,16 +80,12 @@ class RectifierReport:
     opaque: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        parts = (
-            ("overridden", self.overridden),
-            ("left alone", self.left_alone),
-            ("opaque", self.opaque),
-        )
-        return "; ".join(
-            f"{title}: {', '.join(f'{n} {label}' for label, n in counts.items())}"
-            for title, counts in parts
-            if counts or title == "overridden"
-        ).replace("overridden: ;", "overridden: nothing;")
+        parts = [f"overridden: {listed(self.overridden) or 'nothing'}"]
+        if self.left_alone:
+            parts.append(f"left alone: {listed(self.left_alone)}")
+        if self.opaque:
+            parts.append(f"opaque: {listed(self.opaque)}")
+        return "; ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -135,8 +132,8 @@ class RulePath:
         shown = Role.IN_PLACE if in_place_shown else None
         self._found = [(node, role, label) for node, role, label in found if role is not shown]
 
-    def _labels(self, *roles: Role) -> list[str]:
-        return [label for _, role, label in self._found if role in roles]
+    def _count(self, *roles: Role) -> Counter[str]:
+        return Counter(label for _, role, label in self._found if role in roles)
 
     @property
     def rectifiers(self) -> list[Node]:
@@ -144,16 +141,16 @@ class RulePath:
         return [node for node, role, _ in self._found if role is Role.RECTIFIER]
 
     @property
-    def opaque(self) -> list[str]:
-        """What cannot be looked into, named for people."""
-        return self._labels(Role.OPAQUE, Role.IN_PLACE)
+    def opaque(self) -> Counter[str]:
+        """What cannot be looked into, counted by name."""
+        return self._count(Role.OPAQUE, Role.IN_PLACE)
 
     def report(self) -> RectifierReport:
         """Return what is on the path as data."""
         return RectifierReport(
-            overridden=dict(Counter(self._labels(Role.RECTIFIER))),
-            left_alone=dict(Counter(self._labels(Role.ACTIVATION))),
-            opaque=dict(Counter([*self.opaque, *self._labels(Role.FUNCTION)])),
+            overridden=dict(self._count(Role.RECTIFIER)),
+            left_alone=dict(self._count(Role.ACTIVATION)),
+            opaque=dict(self.opaque + self._count(Role.FUNCTION)),
         )
 
     def check(
@@ -179,18 +176,18 @@ class RulePath:
             return
         if self.opaque:
             raise OpaqueGraphError(
-                f"a rectifier may hide between output and input in: {_count(self.opaque)}. The "
+                f"a rectifier may hide between output and input in: {listed(self.opaque)}. The "
                 f"{rule.name} rule cannot be applied there. Run that part eagerly, written as "
                 "separate out-of-place torch operations."
             ) from opening_error
-        others = self._labels(Role.ACTIVATION)
-        functions = self._labels(Role.FUNCTION)
-        overridden = self._labels(Role.RECTIFIER)
+        others = self._count(Role.ACTIVATION)
+        functions = self._count(Role.FUNCTION)
+        overridden = self._count(Role.RECTIFIER)
         if rule.extends_to_activations:
-            overridden, others = overridden + others, []
+            overridden, others = overridden + others, Counter()
         if not overridden and not functions and (others or not may_be_linear):
             there = (
-                f"the activations there are {_count(others)}" if others else "nor any activation"
+                f"the activations there are {listed(others)}" if others else "nor any activation"
             )
             raise NoRectifierError(
                 f"no rectifier (ReLU, ReLU6, clamp at 0, ...) lies between output and input, "
@@ -199,13 +196,13 @@ class RulePath:
             )
         if functions:
             warn_user(
-                f"custom autograd functions lie between output and input ({_count(functions)}); "
+                f"custom autograd functions lie between output and input ({listed(functions)}); "
                 f"if one of them is a rectifier, the {rule.name} rule does not reach it."
             )
         if others:
             warn_user(
                 f"the {rule.name} rule is defined for rectifiers only: overrode "
-                f"{_count(overridden)}; left alone, with their own gradient: {_count(others)}."
+                f"{listed(overridden)}; left alone, with their own gradient: {listed(others)}."
             )
 
     @contextmanager

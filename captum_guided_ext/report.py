@@ -6,9 +6,10 @@ from textwrap import TextWrapper
 from typing import TYPE_CHECKING
 
 from captum_guided_ext.explanation import main_method
+from captum_guided_ext.graph import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from captum_guided_ext.explanation import Explanation
     from captum_guided_ext.regions import RegionShare
@@ -84,17 +85,13 @@ def _target(explanation: Explanation) -> str:
     return f"{target.name} (class {target.index}), by {methods}{layer}"
 
 
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.items())
-
-
 def _overridden(explanation: Explanation) -> list[str]:
     found = explanation.rectifiers
-    lines = [f"{_counts(found.overridden) or 'nothing'} between prediction and image"]
+    lines = [f"{listed(found.overridden) or 'nothing'} between prediction and image"]
     if found.left_alone:
-        lines.append(f"left alone, with their own gradient: {_counts(found.left_alone)}")
+        lines.append(f"left alone, with their own gradient: {listed(found.left_alone)}")
     if found.opaque:
-        lines.append(f"could not be looked into: {_counts(found.opaque)}")
+        lines.append(f"could not be looked into: {listed(found.opaque)}")
     lines += [
         f"{method} does not apply: {reason}" for method, reason in explanation.reasons.items()
     ]
