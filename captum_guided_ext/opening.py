@@ -133,11 +133,13 @@ class InPlaceAsCopy(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
         kwargs = kwargs or {}
-        out_of_place = _OUT_OF_PLACE.get(func)
+        rectify = _OUT_OF_PLACE.get(func)
+        others = args[1:], kwargs
         if func in _WITH_INPLACE_FLAG:
             bound = signature(func).bind(*args, **kwargs)
             if bound.arguments.pop("inplace", False):
-                out_of_place, args, kwargs = func, bound.args, bound.kwargs
-        if out_of_place is None or not args or not args[0]._is_view():  # noqa: SLF001
+                rectify, others = func, (bound.args[1:], bound.kwargs)
+        if rectify is None or not args or not args[0]._is_view():  # noqa: SLF001
             return func(*args, **kwargs)
-        return args[0].copy_(out_of_place(*args, **kwargs))
+        # Of a clone: clamp keeps its input for the backward pass, and this one is written to.
+        return args[0].copy_(rectify(args[0].clone(), *others[0], **others[1]))

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,7 +26,16 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.autograd.graph import Node
 
-__all__ = ["DECONVNET", "GRADIENT", "GUIDED", "BackwardRule", "Role", "classify", "gate", "name_of"]
+__all__ = [
+    "DECONVNET",
+    "GRADIENT",
+    "GUIDED",
+    "BackwardRule",
+    "Role",
+    "classify",
+    "gate",
+    "operation_of",
+]
 
 
 @dataclass(frozen=True)
@@ -80,45 +90,50 @@ class Role(enum.Enum):
     FUNCTION = "custom"  # somebody's own autograd.Function: nobody can look inside
 
 
-# Autograd node -> the activation's name, and the saved attribute whose sign is its input's (None:
-# there is none). These are the ones for which no paper gives a guided rule.
-_ACTIVATIONS: dict[str, tuple[str, str | None]] = {
-    "EluBackward0": ("ELU", "self_or_result"),
-    "GeluBackward0": ("GELU", "self"),
-    "GluBackward0": ("GLU", None),
-    "HardshrinkBackward0": ("Hardshrink", "self"),
-    "HardsigmoidBackward0": ("Hardsigmoid", "self"),
-    "HardswishBackward0": ("Hardswish", "self"),
-    "HardtanhBackward0": ("Hardtanh", "self"),
-    "LeakyReluBackward0": ("LeakyReLU", "self"),
-    "LogSigmoidBackward0": ("LogSigmoid", "self"),
-    "MishBackward0": ("Mish", "self"),
-    "PreluKernelBackward0": ("PReLU", "self"),
-    "RreluWithNoiseBackward0": ("RReLU", "self"),
-    "SigmoidBackward0": ("Sigmoid", "result"),
-    "SiluBackward0": ("SiLU", "self"),
-    "SoftplusBackward0": ("Softplus", "self"),
-    "SoftshrinkBackward0": ("Softshrink", "self"),
-    "TanhBackward0": ("Tanh", "result"),
-    "ThresholdBackward0": ("Threshold", "self"),
+# Autograd operation -> the activation's name: those for which no paper gives a guided rule.
+_ACTIVATIONS = {
+    "Celu": "CELU",
+    "Elu": "ELU",  # SELU too
+    "Gelu": "GELU",
+    "Glu": "GLU",
+    "Hardshrink": "Hardshrink",
+    "Hardsigmoid": "Hardsigmoid",
+    "Hardswish": "Hardswish",
+    "Hardtanh": "Hardtanh",
+    "LeakyRelu": "LeakyReLU",
+    "LogSigmoid": "LogSigmoid",
+    "Mish": "Mish",
+    "PreluKernel": "PReLU",
+    "RreluWithNoise": "RReLU",
+    "Sigmoid": "Sigmoid",
+    "Silu": "SiLU",
+    "Softplus": "Softplus",
+    "Softshrink": "Softshrink",
+    "Tanh": "Tanh",
+    "Threshold": "Threshold",
 }
 
 _OPAQUE = {
-    "DifferentiableGraphBackward": "a scripted module (torch.jit.script)",
-    "CompiledFunctionBackward": "a compiled function (torch.compile)",
-    "CheckpointFunctionBackward": "a reentrant checkpoint (use checkpoint(use_reentrant=False))",
+    "DifferentiableGraph": "a scripted module (torch.jit.script)",
+    "CompiledFunction": "a compiled function (torch.compile)",
+    "CheckpointFunction": "a reentrant checkpoint (use checkpoint(use_reentrant=False))",
 }
 _RELU6_CEILING = 6
-_FUSED_RNNS = ("CudnnRnnBackward0", "MiopenRnnBackward0")
+_SIGMOID_AT_0 = 0.5  # Sigmoid keeps what it returned
+_FUSED_RNNS = ("CudnnRnn", "MiopenRnn")
 _RNN_RELU_MODE = 0  # cuDNN's and MIOpen's number for a vanilla RNN with ReLU
 
 # Functions of torch itself that move tensors between devices and processes, and rectify nothing.
 _TRANSPARENT_MODULES = ("torch.nn.parallel.", "torch.nn.modules._functions", "torch.distributed.")
 
 
-def name_of(node: Node) -> str:
-    """Return the node's class name without the C++ namespaces, which differ between versions."""
-    return node.name().rpartition("::")[2]
+def operation_of(node: Node) -> str:
+    """Return the operation a node is the backward of: "Relu" for ``ReluBackward0``.
+
+    The C++ namespace in front differs between versions, the number behind between overloads:
+    ``threshold_`` is ``ThresholdBackward1``.
+    """
+    return node.name().rpartition("::")[2].rstrip("0123456789").removesuffix("Backward")
 
 
 def classify(node: Node) -> tuple[Role, str] | None:
@@ -127,33 +142,35 @@ def classify(node: Node) -> tuple[Role, str] | None:
     Only scalar ``_saved_*`` attributes are read: a saved tensor may set off the recomputation
     of a checkpoint.
     """
-    name = name_of(node)
-    if (rectifier := _rectifier_label(name, node)) is not None:
+    operation = operation_of(node)
+    if (rectifier := _rectifier_label(operation, node)) is not None:
         return Role.RECTIFIER, rectifier
-    if name in _ACTIVATIONS:
-        return Role.ACTIVATION, _ACTIVATIONS[name][0]
-    if name == "CopySlices":
+    if operation in _ACTIVATIONS:
+        return Role.ACTIVATION, _ACTIVATIONS[operation]
+    if operation == "CopySlices":
         return _classify_copy_slices(node)
-    if name in _FUSED_RNNS and getattr(node, "_saved_mode", None) == _RNN_RELU_MODE:
+    if operation in _FUSED_RNNS and getattr(node, "_saved_mode", None) == _RNN_RELU_MODE:
         return Role.OPAQUE, "a fused ReLU RNN (set torch.backends.cudnn.enabled = False)"
-    if name in _OPAQUE:
-        return Role.OPAQUE, _OPAQUE[name]
-    return (Role.FUNCTION, name) if _is_custom(node) else None
+    if operation in _OPAQUE:
+        return Role.OPAQUE, _OPAQUE[operation]
+    return (Role.FUNCTION, operation) if _is_custom(node) else None
 
 
-def _rectifier_label(name: str, node: Node) -> str | None:
+def _rectifier_label(operation: str, node: Node) -> str | None:
     def saved(attribute: str) -> float | None:
+        if hasattr(node, f"_raw_saved_{attribute}"):
+            return None  # a tensor: the floor of clamp(min=tensor), say
         value: float | None = getattr(node, f"_saved_{attribute}", None)
         return value
 
-    if name == "ReluBackward0":
+    if operation == "Relu":
         return "ReLU"
-    if name == "ThresholdBackward0" and saved("threshold") == 0:
+    if operation == "Threshold" and saved("threshold") == 0:
         return "Threshold(0)"
-    if name == "HardtanhBackward0" and saved("min_val") == 0:
+    if operation == "Hardtanh" and saved("min_val") == 0:
         ceiling = saved("max_val")
         return "ReLU6" if ceiling == _RELU6_CEILING else f"Hardtanh(0, {ceiling})"
-    if name in ("ClampBackward1", "ClampMinBackward0") and saved("min") == 0:
+    if operation in ("Clamp", "ClampMin") and saved("min") == 0:
         ceiling = saved("max")
         return "clamp(min=0)" if ceiling is None else f"clamp(0, {ceiling})"
     return None
@@ -171,10 +188,12 @@ def _classify_copy_slices(node: Node) -> tuple[Role, str] | None:
 
 def _is_custom(node: Any) -> bool:
     if isinstance(node, torch.autograd.function.BackwardCFunction):
-        return not type(node).__module__.startswith(_TRANSPARENT_MODULES)
+        function: Any = type(node)
+        return not function._forward_cls.__module__.startswith(_TRANSPARENT_MODULES)  # noqa: SLF001
     return "CppNode" in node.name()
 
 
+@cache
 def _clamp_passes_at_its_floor() -> bool:
     """Whether this torch's derivative of ``clamp`` at exactly its floor is 1 (it differs)."""
     with torch.inference_mode(mode=False), torch.enable_grad():
@@ -183,17 +202,20 @@ def _clamp_passes_at_its_floor() -> bool:
 
 
 def gate(node: Node) -> Tensor | None:
-    """Return where the input of ``node`` was positive; None where its own derivative says so.
+    """Return the gate of ``node``; None where it is where its own derivative does not vanish.
 
     Reads a saved tensor, outside of any backward pass: where checkpointing did not keep it, its
     part of the model is computed again, once for each such node.
     """
-    name = name_of(node)
-    if _rectifier_label(name, node) is None:
-        saved = _ACTIVATIONS[name][1]
-    else:
-        saved = "self" if name.startswith("Clamp") and _clamp_passes_at_its_floor() else None
-    if saved is None:
+    operation = operation_of(node)
+    rectifies = _rectifier_label(operation, node) is not None
+    if rectifies and not (operation.startswith("Clamp") and _clamp_passes_at_its_floor()):
         return None
-    kept: Tensor = getattr(node, f"_saved_{saved}")
-    return kept > (0.5 if name == "SigmoidBackward0" else 0)
+    ceiling = getattr(node, "_saved_max", None) if rectifies else None
+    # In-place activations keep what they returned, which has the sign of what they took.
+    for saved in ("self", "self_or_result", "result"):
+        if hasattr(node, f"_raw_saved_{saved}") and operation != "Glu":
+            kept: Tensor = getattr(node, f"_saved_{saved}")
+            positive = kept > (_SIGMOID_AT_0 if operation == "Sigmoid" else 0)
+            return positive if ceiling is None else positive & (kept < ceiling)
+    return None
