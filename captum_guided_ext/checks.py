@@ -164,7 +164,9 @@ def warn_if_training(forward_func: Any) -> None:
         module = getattr(forward_func, "__self__", None)  # a bound model.forward
     if not isinstance(module, nn.Module):
         return
-    restless = sorted({_type(m) for m in module.modules() if m.training and _is_restless(m)})
+    # A frozen scripted module has no training flag.
+    training = [m for m in module.modules() if getattr(m, "training", False)]
+    restless = sorted({_type(m) for m in training if _is_restless(m)})
     if restless:
         warn_user(
             f"the model is in training mode with {', '.join(restless)}: its output depends on "

@@ -1,0 +1,304 @@
+"""The reference itself: against arithmetic done by hand, against Captum, and made wrong."""
+
+import math
+import warnings
+
+import pytest
+import reference
+import torch
+from captum.attr import Deconvolution, GuidedBackprop, Saliency
+from reference import RULES, gate_of, rectifier_calls, reference_gradient
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+X = torch.tensor([[1.0, 2.0]])
+W1 = torch.tensor([[1.0, 0.0], [0.0, -1.0], [-1.0, 2.0]])
+W2 = torch.tensor([[2.0, 5.0, -1.0], [-3.0, 1.0, 4.0]])
+BY_HAND = {
+    ("gradient", 0): [[0.0, 0.0]],
+    ("guided", 0): [[0.0, 0.0]],
+    ("deconvnet", 0): [[2.0, -5.0]],
+    ("gradient", 1): [[-7.0, 8.0]],
+    ("deconvnet", 1): [[-4.0, 7.0]],
+    ("guided", 1): [[-4.0, 8.0]],
+}
+
+
+def two_layers(x):
+    """A network small enough for pencil and paper.
+
+        h = W1 x          x = (1, 2)     W1 = [ 1  0]     h = ( 1, -2, 3)     relu(h) = (1, 0, 3)
+                                              [ 0 -1]
+                                              [-1  2]
+        y = W2 relu(h)    W2 = [ 2 5 -1]      y = (2*1 + 5*0 - 1*3, -3*1 + 1*0 + 4*3) = (-1, 9)
+                               [-3 1  4]
+        the scores, relu(y), are (0, 9)
+
+    Target 0, a gradient of (1, 0) arrives at y = (-1, 9):
+      gradient    the gate of y_0 is shut, nothing passes                         -> (0, 0)
+      guided      likewise                                                        -> (0, 0)
+      deconvnet   1 > 0 passes; at h arrives 1 * (2, 5, -1), clipped (2, 5, 0);
+                  W1^T (2, 5, 0) = (2*1 + 5*0 + 0*-1, 2*0 + 5*-1 + 0*2)           -> (2, -5)
+
+    Target 1, a gradient of (0, 1) arrives at y, whose gate (9 > 0) is open; at h (-3, 1, 4):
+      gradient    gated by h = (1, -2, 3): (-3, 0, 4);  (-3*1 + 4*-1, 4*2)        -> (-7, 8)
+      deconvnet   clipped: (0, 1, 4);                   (4*-1, 1*-1 + 4*2)        -> (-4, 7)
+      guided      both: (0, 0, 4);                      (4*-1, 4*2)               -> (-4, 8)
+    """
+    return torch.relu(F.relu(x @ W1.T) @ W2.T)
+
+
+def disagreements_with_hand():
+    return {
+        case
+        for case, expected in BY_HAND.items()
+        if not torch.equal(reference_gradient(two_layers, X, *case), torch.tensor(expected))
+    }
+
+
+def test_agrees_with_arithmetic_by_hand():
+    assert disagreements_with_hand() == set()
+
+
+@pytest.mark.parametrize(
+    ("rule", "other"),
+    [(rule, other) for rule in RULES for other in RULES if rule != other],
+)
+def test_a_rule_in_the_place_of_another_is_noticed(rule, other, monkeypatch):
+    monkeypatch.setitem(reference.RULES, rule, RULES[other])
+    assert (rule, 1) in disagreements_with_hand()
+
+
+def test_an_open_gate_is_noticed(monkeypatch):
+    monkeypatch.setattr(
+        reference, "gate_of", lambda x, ceiling: torch.ones_like(x, dtype=torch.bool)
+    )
+    assert disagreements_with_hand() == {
+        ("gradient", 0),
+        ("gradient", 1),
+        ("guided", 0),
+        ("guided", 1),
+    }
+
+
+@pytest.mark.parametrize(
+    ("x", "ceiling", "is_open"),
+    [
+        (-1.0, math.inf, False),
+        (0.0, math.inf, False),
+        (-0.0, math.inf, False),
+        (1e-30, math.inf, True),
+        (5.9, 6.0, True),
+        (6.0, 6.0, False),
+        (7.0, 6.0, False),
+        (7.0, math.inf, True),
+    ],
+)
+def test_the_gate_is_open_strictly_between_zero_and_the_ceiling(x, ceiling, is_open):
+    assert gate_of(torch.tensor(x), ceiling).item() is is_open
+
+
+def test_a_ceiling_shuts_the_gate_but_not_deconvnet():
+    # relu6 of (-1, 3, 7), of which only 3 lies between 0 and 6; g = (2, 5, 4) arrives
+    x, g = torch.tensor([[-1.0, 3.0, 7.0]]), torch.tensor([2.0, 5.0, 4.0])
+
+    def model(x):
+        return (F.relu6(x) * g).sum(1)
+
+    assert reference_gradient(model, x, "gradient").tolist() == [[0.0, 5.0, 0.0]]
+    assert reference_gradient(model, x, "guided").tolist() == [[0.0, 5.0, 0.0]]
+    assert reference_gradient(model, x, "deconvnet").tolist() == [[2.0, 5.0, 4.0]]
+
+
+def spellings_of_relu():
+    def in_place(f):
+        def call(x):
+            x = x + 0
+            f(x)
+            return x
+
+        return call
+
+    return {
+        "nn.ReLU": nn.ReLU(),
+        "nn.ReLU(inplace=True)": in_place(nn.ReLU(inplace=True)),
+        "F.relu": F.relu,
+        "F.relu(inplace=True)": in_place(lambda x: F.relu(x, inplace=True)),
+        "F.relu(input=)": lambda x: F.relu(input=x),
+        "F.relu_": in_place(F.relu_),
+        "torch.relu": torch.relu,
+        "torch.relu_": in_place(torch.relu_),
+        "Tensor.relu": torch.Tensor.relu,
+        "Tensor.relu_": in_place(torch.Tensor.relu_),
+        "aten.relu": torch.ops.aten.relu.default,
+        "F.threshold": lambda x: F.threshold(x, 0, 0),
+        "F.threshold(inplace=True)": in_place(lambda x: F.threshold(x, 0, 0, inplace=True)),
+        "nn.Threshold": nn.Threshold(0.0, 0.0),
+        "torch.threshold": lambda x: torch.threshold(x, 0, 0),
+        "torch.threshold_": in_place(lambda x: torch.threshold_(x, 0, 0)),
+        "Tensor.clamp(0)": lambda x: x.clamp(0),
+        "Tensor.clamp(min=0)": lambda x: x.clamp(min=0),
+        "Tensor.clamp_(min=0.0)": in_place(lambda x: x.clamp_(min=0.0)),
+        "Tensor.clip(0)": lambda x: x.clip(0),
+        "Tensor.clip_(min=0)": in_place(lambda x: x.clip_(min=0)),
+        "Tensor.clamp_min": lambda x: x.clamp_min(0),
+        "Tensor.clamp_min_": in_place(lambda x: x.clamp_min_(0)),
+        "torch.clamp": lambda x: torch.clamp(x, min=0),
+        "torch.clamp_": in_place(lambda x: torch.clamp_(x, min=0)),
+        "torch.clamp(input=)": lambda x: torch.clamp(input=x, min=0),
+        "torch.clip": lambda x: torch.clip(x, 0),
+        "torch.clamp_min": lambda x: torch.clamp_min(x, 0),
+    }
+
+
+def spellings_of_relu6():
+    return {
+        "nn.ReLU6": nn.ReLU6(),
+        "nn.ReLU6(inplace=True)": nn.ReLU6(inplace=True),
+        "F.relu6": F.relu6,
+        "nn.Hardtanh": nn.Hardtanh(0, 6),
+        "F.hardtanh": lambda x: F.hardtanh(x, 0, 6),
+        "F.hardtanh_": lambda x: F.hardtanh_(x, 0, 6),
+        "Tensor.clamp(0, 6)": lambda x: x.clamp(0, 6),
+        "Tensor.clamp_(0, 6)": lambda x: x.clamp_(0, 6),
+        "torch.clamp(max=6, min=0)": lambda x: torch.clamp(x, max=6, min=0),
+        "torch.clip(0, 6)": lambda x: torch.clip(x, 0, 6),
+    }
+
+
+@pytest.mark.parametrize("name", [*spellings_of_relu(), *spellings_of_relu6()])
+def test_every_spelling_is_one_rectifier_with_its_own_values(name):
+    rectify = (spellings_of_relu() | spellings_of_relu6())[name]
+    ceiling = 6.0 if name in spellings_of_relu6() else math.inf
+    x = torch.tensor([[-1.0, 0.5, 3.0, 7.0]])
+    arriving = torch.tensor([[2.0, -3.0, 5.0, 4.0]])
+
+    def model(x):
+        return (rectify(x + 0) * arriving).sum(1)
+
+    assert len(rectifier_calls(model, x)) == 1
+    with reference.RectifierMode("guided"):
+        under_the_mode = rectify(x + 0)
+    assert torch.equal(under_the_mode, rectify(x + 0))
+    for rule, expected in {
+        "gradient": [0.0, -3.0, 5.0, 4.0 if math.isinf(ceiling) else 0.0],
+        "deconvnet": [2.0, 0.0, 5.0, 4.0],
+        "guided": [0.0, 0.0, 5.0, 4.0 if math.isinf(ceiling) else 0.0],
+    }.items():
+        assert reference_gradient(model, x, rule).tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    "arithmetic",
+    [
+        lambda x: x.clamp(min=0.1),
+        lambda x: x.clamp(-1, 1),
+        lambda x: x.clamp(max=0),
+        lambda x: x.clamp_min(1e-12),
+        nn.Hardtanh(),
+        nn.Threshold(0.0, 1.0),
+        nn.Threshold(1.0, 0.0),
+        nn.LeakyReLU(),
+        nn.GELU(),
+    ],
+)
+def test_anything_else_is_left_alone(arithmetic):
+    x = torch.tensor([[-1.0, 0.5, 3.0]])
+    assert rectifier_calls(arithmetic, x) == []
+
+
+def test_an_in_place_rectifier_on_a_view_reaches_only_the_view():
+    # (1, -2 | -3, 4): the first half is rectified, the second passes on what arrives
+    x, g = torch.tensor([[1.0, -2.0, -3.0, 4.0]]), torch.tensor([-1.0, 5.0, -6.0, 7.0])
+
+    def model(x):
+        y = x + 0
+        y[:, :2].relu_()
+        return (y * g).sum(1)
+
+    assert reference_gradient(model, x, "gradient").tolist() == [[-1.0, 0.0, -6.0, 7.0]]
+    assert reference_gradient(model, x, "deconvnet").tolist() == [[0.0, 5.0, -6.0, 7.0]]
+    assert reference_gradient(model, x, "guided").tolist() == [[0.0, 0.0, -6.0, 7.0]]
+
+
+def plain_networks():
+    return {
+        "perceptron": (
+            nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 8), nn.ReLU(), nn.Linear(8, 3)),
+            torch.randn(4, 6),
+        ),
+        "convolutions": (
+            nn.Sequential(
+                nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.MaxPool2d(2),
+                nn.Conv2d(5, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3),
+            ).eval(),
+            torch.randn(2, 3, 12, 12),
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["perceptron", "convolutions"])
+def test_agrees_with_captum_where_captum_sees_every_rectifier(name):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, x = plain_networks()[name]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Setting backward hooks on ReLU", UserWarning)
+        warnings.filterwarnings("ignore", "Input Tensor 0 did not already", UserWarning)
+        captums = {
+            "gradient": Saliency(model).attribute(x, target=1, abs=False),
+            "deconvnet": Deconvolution(model).attribute(x, target=1),
+            "guided": GuidedBackprop(model).attribute(x, target=1),
+        }
+    for rule, expected in captums.items():
+        assert torch.equal(reference_gradient(model, x, rule, target=1), expected)
+    assert len({tuple(m.flatten().tolist()) for m in captums.values()}) == 3
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_the_loop_is_the_recurrence_torch_computes(batch_first, bidirectional):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        rnn = nn.RNN(
+            3, 4, 2, nonlinearity="relu", batch_first=batch_first, bidirectional=bidirectional
+        )
+        x = torch.randn(2, 5, 3)
+    with reference.RectifierMode("gradient") as mode:
+        output, state = rnn(x)
+    steps, layers, directions = (5 if batch_first else 2), 2, (2 if bidirectional else 1)
+    assert len(mode.calls) == steps * layers * directions
+    assert torch.equal(output, rnn(x)[0])
+    assert torch.equal(state, rnn(x)[1])
+    (true_gradient,) = torch.autograd.grad(rnn(x.requires_grad_())[0][..., 1].sum(), x)
+
+    def model(x):
+        return rnn(x)[0][..., 1].sum(1)
+
+    assert torch.equal(reference_gradient(model, x, "gradient"), true_gradient)
+
+
+def test_the_loop_rectifies_by_hand():
+    # h1 = relu(1 * 2) = 2, h2 = relu(-1 * 2 + 1 * 1) = relu(-1) = 0, the score: -h1 + 3 * h2.
+    # To h2 arrives 3, to h1 arrives -1 and what h2 sends on, times the recurrent weight -1.
+    #   gradient   h2 is shut: x2 gets 0; h1 is open and sends on -1
+    #   deconvnet  h2 sends 3: x2 gets 3; h1 gets -1 - 3 = -4, clipped: 0
+    #   guided     h2 is shut: x2 gets 0; h1 gets -1, clipped: 0
+    rnn = nn.RNN(1, 1, nonlinearity="relu", bias=False, batch_first=True)
+    with torch.no_grad():
+        rnn.weight_ih_l0.fill_(1.0)
+        rnn.weight_hh_l0.fill_(-1.0)
+
+    def model(x):
+        h = rnn(x)[0][..., 0]
+        return -h[:, 0] + 3 * h[:, 1]
+
+    x = torch.tensor([[[2.0], [1.0]]])
+    assert reference_gradient(model, x, "gradient").flatten().tolist() == [-1.0, 0.0]
+    assert reference_gradient(model, x, "deconvnet").flatten().tolist() == [0.0, 3.0]
+    assert reference_gradient(model, x, "guided").flatten().tolist() == [0.0, 0.0]
+
+
+def test_the_transformer_layer_shows_its_rectifier():
+    layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True).eval()
+    assert rectifier_calls(layer, torch.randn(2, 3, 4)) == ["relu"]

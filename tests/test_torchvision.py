@@ -1,0 +1,125 @@
+"""Every torchvision classification network: the right map in every bit, or an error.
+
+Random weights: what is tested is the walk from the scores to the image, which trained weights
+would not change. Networks of more than ``LARGEST`` parameters are left out; each of them differs
+from a smaller one of its family in its sizes only.
+"""
+
+import pytest
+import torch
+from reference import rectifier_calls, reference_gradient
+from torchvision import models
+
+from captum_guided_ext import Deconvolution, GuidedBackprop, NoRectifierError
+
+LARGEST = 150_000_000
+TOO_LARGE = {"convnext_large", "regnet_y_128gf", "vit_h_14", "vit_l_16", "vit_l_32"}
+
+# Family by family: how the names begin, and an image small enough, and large enough, for them
+RECTIFIED = {
+    "alexnet": 64,
+    "densenet": 64,
+    "googlenet": 64,
+    "inception_v3": 96,
+    "mnasnet": 64,
+    "mobilenet_v2": 64,
+    "mobilenet_v3": 64,
+    "regnet_x": 64,
+    "regnet_y": 64,
+    "resnet": 64,
+    "resnext": 64,
+    "shufflenet_v2": 64,
+    "squeezenet": 64,
+    "vgg": 64,
+    "wide_resnet": 64,
+}
+WITHOUT_A_RECTIFIER = {
+    "convnext": 64,
+    "efficientnet": 64,
+    "maxvit": 224,
+    "swin": 64,
+    "vit": 224,
+}
+# Rectifiers next to other activations, which no rule of the papers is about
+MIXED = {"mobilenet_v3": "(?i)hardswish", "regnet_y": "(?i)sigmoid"}
+
+METHODS = {"guided": GuidedBackprop, "deconvnet": Deconvolution}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # threads waiting for one another would take most of the time
+    yield
+    torch.set_num_threads(threads)
+
+
+def family(name, families):
+    found = [beginning for beginning in families if name.startswith(beginning)]
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+ALL = models.list_models(module=models)
+NAMES = [name for name in ALL if name not in TOO_LARGE]
+NAMES_RECTIFIED = [name for name in NAMES if family(name, RECTIFIED)]
+NAMES_WITHOUT = [name for name in NAMES if family(name, WITHOUT_A_RECTIFIER)]
+
+
+def network_and_image(name):
+    families = RECTIFIED | WITHOUT_A_RECTIFIER
+    size = families[family(name, families)]
+    # these two warn that their own initialisation is slow, unless they are told what to do
+    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = models.get_model(name, weights=None, **options).eval()
+        return model, torch.randn(1, 3, size, size)
+
+
+def test_the_table_covers_every_network_once():
+    assert sorted(NAMES_RECTIFIED + NAMES_WITHOUT) == sorted(NAMES)
+    assert (len(NAMES_RECTIFIED), len(NAMES_WITHOUT)) == (52, 23)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_only_networks_above_the_stated_size_are_left_out(name):
+    parameters = models.get_model_weights(name).DEFAULT.meta["num_params"]
+    assert (parameters > LARGEST) is (name in TOO_LARGE)
+
+
+@pytest.mark.parametrize("name", NAMES_RECTIFIED)
+def test_equals_the_reference(name):
+    model, x = network_and_image(name)
+    maps = {}
+    for rule, method in METHODS.items():
+        expected = maps[rule] = reference_gradient(model, x, rule, target=7)
+        assert expected.any()
+        assert expected.isfinite().all()
+        named = MIXED.get(family(name, RECTIFIED))
+        if named is None:
+            got = method(model).attribute(x, target=7)
+        else:
+            with pytest.warns(UserWarning, match=named) as record:
+                got = method(model).attribute(x, target=7)
+            assert len(record) == 1
+        assert torch.equal(got, expected)
+    assert not torch.equal(maps["guided"], maps["deconvnet"])
+
+
+@pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning")  # MaxViT's, before torch 2.4
+@pytest.mark.parametrize("name", NAMES_WITHOUT)
+def test_is_refused_without_a_rectifier(name):
+    model, x = network_and_image(name)
+    with pytest.raises(NoRectifierError, match=r"(?i)gelu|silu"):
+        GuidedBackprop(model).attribute(x, target=7)
+    with pytest.raises(NoRectifierError, match=r"(?i)gelu|silu"):
+        Deconvolution(model).attribute(x, target=7)
+
+
+def test_swin_v2_has_rectifiers_that_never_see_the_image():
+    model, x = network_and_image("swin_v2_t")
+    assert len(rectifier_calls(model, x)) == 12
+    gradient = reference_gradient(model, x, "gradient", target=7)
+    for rule in METHODS:
+        assert torch.equal(reference_gradient(model, x, rule, target=7), gradient)
