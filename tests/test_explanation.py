@@ -1,0 +1,159 @@
+"""explain(), its report and its figure, on a network whose answers are known."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from captum_guided_ext.errors import ModelError, NoRectifierError
+from captum_guided_ext.explanation import explain, rank_correlation
+from captum_guided_ext.models import Network
+from captum_guided_ext.report import text_report
+from captum_guided_ext.visualization import draw_explanation, save_figure
+
+
+class LeftOrRight(nn.Module):
+    """Class 0 sees the left half of the picture only, class 1 the right half."""
+
+    def __init__(self, activation=nn.ReLU):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 2, 1), activation())
+        with torch.no_grad():
+            self.features[0].weight.copy_(torch.tensor([1.0, -0.5]).reshape(2, 1, 1, 1))
+            self.features[0].bias.fill_(0.1)
+
+    def forward(self, x):
+        x = self.features(x)
+        half = x.shape[-1] // 2
+        left, right = x[..., :half].mean((2, 3)), x[..., half:].mean((2, 3))
+        return torch.stack([left[:, 0] - left[:, 1], right[:, 0] - right[:, 1]], 1)
+
+
+def network(**options):
+    return Network("halves", LeftOrRight(**options).eval(), ("left", "right"), "by hand")
+
+
+@pytest.fixture
+def picture():
+    """Draw a picture whose left half is bright."""
+    pixels = np.full((8, 12, 3), 30, dtype=np.uint8)
+    pixels[:, :6] = 220
+    return Image.fromarray(pixels)
+
+
+HALVES = {
+    "left half": np.arange(12)[None, :].repeat(8, 0) < 6,
+    "right half": np.arange(12)[None, :].repeat(8, 0) >= 6,
+}
+
+
+def test_the_region_that_decides_holds_the_map(picture):
+    explanation = explain(network(), picture, regions=HALVES)
+    assert explanation.target.name == explanation.predictions[0].name == "left"
+    assert sum(one.probability for one in explanation.predictions) == pytest.approx(1)
+    for method in ("gradient", "guided_backprop", "guided_grad_cam"):
+        left, right = explanation.shares[method]
+        assert (left.attribution, left.area, left.mark) == (pytest.approx(1), 0.5, "✔"), method
+        assert right.mark == "✖"
+    # Grad-CAM weighs channel 0, which is 3 * 220/255 + 0.1 on the left, 3 * 30/255 + 0.1 right;
+    # channel 1 is closed in both.
+    left, right = explanation.shares["grad_cam"]
+    bright, dark = 660 / 255 + 0.1, 90 / 255 + 0.1
+    assert left.attribution == pytest.approx(bright / (bright + dark))
+    other = explain(network(), picture, target="right", regions=HALVES)
+    assert other.shares["guided_backprop"][1].attribution == pytest.approx(1)
+
+
+def test_limits_by_hand(picture):
+    # Left half: x = 220/255 in three channels, so both channels of the layer see 3x:
+    # channel 0: 2.59 + 0.1 > 0 receives +1/48, channel 1: -1.29 + 0.1 < 0 is closed. Right half:
+    # no gradient. So nothing negative passes a gate for "left".
+    explanation = explain(network(), picture, regions=HALVES)
+    assert explanation.ignored_share == 0
+    # The maps of left and right are each other's mirror image: where one is largest the other is
+    # 0, and two values shared by half of the places each have rank correlation -1.
+    assert explanation.contrast.name == "right"
+    assert explanation.contrast_correlation == pytest.approx(-1)
+    # A black picture opens both channels: +1/48 and -1/48 pass, and half of it is negative.
+    black = explain(network(), Image.new("RGB", (12, 8)), regions=HALVES)
+    assert black.ignored_share == pytest.approx(0.5)
+
+
+def test_rank_correlation_by_hand():
+    # ranks of |values|: (1, 2.5, 2.5, 4) and (4, 3, 1, 2); Pearson of those is -3/sqrt(4.5 * 5)
+    first, second = torch.tensor([0.0, -1.0, 1.0, 5.0]), torch.tensor([[9.0, 8.0], [0.5, -2.0]])
+    assert rank_correlation(first, second) == pytest.approx(-3 / (4.5 * 5) ** 0.5)
+    assert rank_correlation(first, 3 * first) == pytest.approx(1)
+    assert rank_correlation(first, torch.ones(4)) is None
+
+
+def test_what_does_not_apply_is_a_row_with_its_reason(picture):
+    explanation = explain(network(activation=nn.GELU), picture)
+    assert set(explanation.maps) == {"gradient", "grad_cam"}
+    assert set(explanation.reasons) == {"deconvolution", "guided_backprop", "guided_grad_cam"}
+    assert explanation.ignored_share is None
+    report = " ".join(text_report(explanation).split())
+    assert "guided_backprop does not apply: no rectifier" in report
+    assert "gradient map's magnitude" in report
+    with pytest.raises(NoRectifierError):
+        explain(network(activation=nn.GELU), picture, methods=["guided_backprop"])
+
+
+def test_a_network_without_a_feature_map(picture):
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(8 * 12 * 3, 2), nn.ReLU(), nn.Linear(2, 2))
+    plain = Network("flat", flat.eval())
+    explanation = explain(plain, picture)
+    assert explanation.layer is None
+    assert set(explanation.reasons) == {"grad_cam", "guided_grad_cam"}
+    with pytest.raises(ModelError, match="no layer 'nowhere'"):
+        explain(plain, picture, layer="nowhere")
+
+
+def test_the_report_in_words(picture):
+    report = text_report(explain(network(), picture, name="halves.png", regions=HALVES))
+    first = report.splitlines()[0]
+    assert first.startswith("input image: halves.png · prediction: left (")
+    assert first.endswith("left half ✔ · right half ✖")
+    assert all(len(line) <= 96 for line in report.splitlines()[1:])
+    assert "100 % of the map,  50 % of the area" in report
+    assert "asked for right instead" in " ".join(report.split())
+    assert "not a full explanation" in report
+    # of a grid of nine only the marked ones stand in the headline
+    grid = text_report(explain(network(), picture)).splitlines()[0]
+    assert "left ✔" in grid
+    assert grid.endswith("elsewhere ✖")
+
+
+def test_the_figure(picture, tmp_path):
+    explanation = explain(network(), picture, name="halves.png", target="right")
+    figure = draw_explanation(explanation)
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert titles[0] == "halves.png"
+    assert titles[1:] == ["Gradient", "DeconvNet", "Guided backprop", "Grad-CAM", "Guided Grad-CAM"]
+    assert "explained: right" in figure.get_suptitle()
+    assert "prediction: left" in figure.get_suptitle()
+    (guided,) = [a for a in figure.axes if a.get_title() == "Guided backprop"]
+    (drawn,) = guided.get_images()
+    assert (drawn.norm.vmin, drawn.norm.vmax) == (-1, 1)  # one scale for every panel
+    values = np.asarray(drawn.get_array())
+    assert values[:, 6:].all()
+    assert not values[:, :6].any()
+    path = tmp_path / "figure.png"
+    save_figure(figure, path)
+    with Image.open(path) as image:
+        assert image.size[0] > 500
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_empty_map_is_said_to_be_empty(picture):
+    negative = LeftOrRight().eval()
+    with torch.no_grad():
+        negative.features[0].weight.copy_(-negative.features[0].weight.abs())
+        negative.features[0].bias.fill_(-1)  # every rectifier is closed
+    explanation = explain(Network("shut", negative), picture, regions=HALVES)
+    assert "the guided attribution is zero everywhere" in " ".join(explanation.notes)
+    assert not any(share.holds_more for share in explanation.shares["guided_backprop"])
+    figure = draw_explanation(explanation)
+    (guided,) = [a for a in figure.axes if a.get_title() == "Guided backprop"]
+    assert [text.get_text() for text in guided.texts] == ["zero everywhere"]
