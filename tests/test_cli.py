@@ -1,0 +1,217 @@
+"""The command line as a user meets it: a subprocess for the whole, main() for each mistake."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from captum_guided_ext import cli
+from captum_guided_ext.demo import CATEGORIES, PictureWorld
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+SQUEEZENET = DATA / "squeezenet1_0_imagenet" / "squeezenet1_0_imagenet.pth"
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not there")
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """Save a picture of the demo world as a photo."""
+    path = tmp_path / "photo.png"
+    Image.fromarray(PictureWorld(3, seed=5)[2].image).save(path)
+    return path
+
+
+@pytest.fixture
+def explain(tmp_path, capsys):
+    """Run ``captum-guided explain`` in this process; return its exit code, output and errors."""
+
+    def run(*arguments):
+        try:
+            code = cli.main(["explain", "--output", str(tmp_path / "out"), *map(str, arguments)])
+        except SystemExit as exit_:
+            code = exit_.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def run_program(*arguments, cwd):
+    command = [sys.executable, "-W", "error", "-m", "captum_guided_ext", *arguments]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, check=False, encoding="utf-8"
+    )
+
+
+def test_no_arguments_explain_the_embedded_picture(tmp_path):
+    done = run_program("explain", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    headline = done.stdout.splitlines()[0]
+    assert headline.startswith("input image: ")
+    assert "prediction: " in headline
+    for part in ("face", "fur", "background"):
+        assert any(f"{part} {mark}" in headline for mark in "✔✖")
+    for section in ("overridden", "regions", "limits", "Negative evidence", "figure"):
+        assert section in done.stdout
+    (figure,) = (tmp_path / "captum-guided-output").glob("*.png")
+    with Image.open(figure) as image:
+        assert min(image.size) > 500
+        assert len(np.unique(np.asarray(image.convert("L")))) > 50  # something is drawn
+    report = json.loads(figure.with_suffix(".json").read_text())
+    assert set(report["versions"]) == {"captum_guided_ext", "captum", "torch", "python"}
+    assert sorted(p.name for p in figure.parent.iterdir()) == sorted(
+        [figure.name, figure.with_suffix(".json").name]
+    )
+
+
+def test_json_is_the_report(explain):
+    code, out, err = explain("--json", "--target", "top2")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert report["target"]["index"] == report["predictions"][1]["index"]
+    for shares in report["regions"].values():
+        assert sum(share["attribution_share"] for share in shares) == pytest.approx(1)
+        assert sum(share["area_share"] for share in shares) == pytest.approx(1)
+    assert set(report["regions"]) == {
+        "gradient",
+        "deconvolution",
+        "guided_backprop",
+        "grad_cam",
+        "guided_grad_cam",
+    }
+    assert report["rectifiers"]["overridden"]
+    assert 0 < report["limits"]["negative_gradient_ignored"] < 1
+    assert -1 <= report["limits"]["rank_correlation_with_other_class"] <= 1
+
+
+def test_two_photos_of_one_name_keep_both_results(explain, photo, tmp_path):
+    other = tmp_path / "elsewhere" / photo.name
+    other.parent.mkdir()
+    Image.fromarray(PictureWorld(1, seed=6)[0].image).save(other)
+    code, out, _ = explain(photo, other, "--model", "demo", "--methods", "guided_backprop")
+    assert code == 0
+    assert out.count("input image:") == 2
+    assert {p.name for p in (tmp_path / "out").glob("*.png")} == {"photo.png", "photo-2.png"}
+
+
+def test_a_class_by_name_a_layer_and_regions(explain, photo, tmp_path):
+    labels = np.zeros((96, 96), dtype=np.uint8)
+    labels[:, :48] = 1
+    regions = tmp_path / "regions.png"
+    Image.fromarray(labels).save(regions)
+    regions.with_suffix(".json").write_text(json.dumps({"1": "left half"}))
+    code, out, _ = explain(
+        photo, "--model", "demo", "--target", CATEGORIES[3], "--regions", regions, "--json",
+        "--layer", "features.0", "--methods", "grad_cam,guided_backprop",
+    )  # fmt: skip
+    assert code == 0
+    report = json.loads(out)
+    assert report["target"]["name"] == CATEGORIES[3]
+    assert report["network"]["layer"] == "features.0"
+    assert [r["name"] for r in report["regions"]["grad_cam"]] == ["left half", "background"]
+    assert report["regions"]["grad_cam"][0]["area_share"] == pytest.approx(0.5)
+
+
+def test_a_network_of_ones_own(explain, photo, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "def make():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1),\n"
+        "                         nn.Flatten(), nn.Linear(4, 3))\n"
+        "def smooth():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.AdaptiveAvgPool2d(1),\n"
+        "                         nn.Flatten(), nn.Linear(4, 3))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    code, out, _ = explain(photo, "--model", "mine:make")
+    assert code == 0
+    assert "1 ReLU between prediction and image" in out
+    code, out, _ = explain(photo, "--model", "mine:smooth")
+    assert code == 0
+    assert "guided_backprop does not apply: no rectifier" in " ".join(out.split())
+    assert "1 GELU" in out
+    code, out, err = explain(photo, "--model", "mine:smooth", "--methods", "guided_backprop")
+    assert code == 2
+    assert "1 GELU" in err
+    assert out == ""
+
+
+MISTAKES = {
+    "no such picture": (["nowhere.jpg"], r"no such picture: nowhere\.jpg"),
+    "a near miss": (["{folder}/phto.png"], r"phto\.png; there is photo\.png"),
+    "no picture": (["{folder}/text.jpg"], r"text\.jpg cannot be read as a picture"),
+    "model": (["{photo}", "--model", "resnet51"], r"'resnet51'; the nearest are resnet"),
+    "model without photo": (["--model", "resnet18"], "--model resnet18 needs a photo"),
+    "weights": (
+        ["{photo}", "--model", "resnet18", "--weights", "V9"],
+        "resnet18 has no weights 'V9': choose from IMAGENET1K_V1",
+    ),
+    "layer": (["--layer", "featurs"], "has no layer 'featurs'; the nearest are features"),
+    "class": (["--target", "striped cot"], "no class is called 'striped cot'.*striped cat"),
+    "class index": (["--target", "6"], "target 6 is not a class index from 0 to 5"),
+    "method": (["--methods", "guided_bakprop"], "'guided_bakprop'; choose from guided_backprop"),
+    "regions": (["--regions", "nothing.png"], r"nothing\.png"),
+    "checkpoint": (["--checkpoint", "nothing.pth"], r"nothing\.pth does not exist"),
+    "device": (["--device", "abacus"], "device 'abacus' is not available"),
+    "option": (["--modle", "demo"], "there is no option '--modle'; choose from --model"),
+    "folder": (["--output", "{folder}/text.jpg/out"], r"text\.jpg/out cannot be written to"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(explain, photo, case):
+    folder = photo.parent
+    (folder / "text.jpg").write_text("not a picture")
+    arguments, message = MISTAKES[case]
+    code, out, err = explain(*(a.format(photo=photo, folder=folder) for a in arguments))
+    assert code == 2
+    assert out == ""
+    assert len(err.strip().splitlines()) == 1
+    assert re.search(message, err), err
+    assert not list(folder.glob("out/*"))
+
+
+def test_a_mistake_has_no_traceback(tmp_path):
+    done = run_program("explain", "nowhere.jpg", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []  # nothing was left behind
+
+
+def test_a_failed_write_leaves_no_half_file(explain, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    code, _, err = explain("--methods", "guided_backprop")
+    assert code == 2
+    assert "No space left on device" in err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_help_names_every_option():
+    done = run_program("explain", "--help", cwd=".")
+    assert done.returncode == 0
+    for option in ("--model", "--weights", "--checkpoint", "--layer", "--target", "--methods",
+                   "--regions", "--output", "--json", "--device"):  # fmt: skip
+        assert option in done.stdout
+
+
+@needs_data
+def test_a_real_photo(explain):
+    code, out, err = explain(
+        DATA / "photos" / "chelsea.png", "--model", "squeezenet1_0", "--checkpoint", SQUEEZENET,
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    assert "prediction: Egyptian cat" in out.splitlines()[0]
+    assert "26 ReLU between prediction and image" in out
+    assert "Grad-CAM at layer features" in " ".join(out.split())
+    assert "the deconvnet attribution is zero everywhere" in " ".join(out.split())
