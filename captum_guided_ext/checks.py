@@ -146,8 +146,13 @@ def _check_range(output: Tensor, target: TargetType) -> None:
 
 
 def zero_examples(maps: Sequence[Tensor]) -> list[int]:
-    """Return the examples (positions along dimension 0) whose maps are zero everywhere."""
-    some = torch.stack([one.flatten(1).any(dim=1).cpu() for one in maps]).any(dim=0)
+    """Return the examples (positions along dimension 0) whose maps are zero everywhere.
+
+    None, where the maps have different numbers of examples.
+    """
+    if len({len(one) for one in maps}) > 1:
+        return []
+    some = torch.stack([one.reshape(len(one), -1).any(dim=1).cpu() for one in maps]).any(dim=0)
     return (~some).nonzero().flatten().tolist()
 
 
@@ -176,7 +181,7 @@ def warn_if_training(forward_func: Any) -> None:
 
 def _is_restless(module: nn.Module) -> bool:
     kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)  # noqa: SLF001
-    dropout = getattr(module, "dropout", 0.0)  # recurrent and attention layers have a number
+    dropout = vars(module).get("dropout")  # recurrent and attention layers have a number
     return isinstance(module, kinds) or (isinstance(dropout, float) and dropout > 0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["ModelError", "NoRectifierError", "OpaqueGraphError", "brief", "nearest", "warn_user"]
 
 _NOT_THE_USERS = tuple(
-    str(Path(file).parent) for file in (__file__, captum.__file__, torch.__file__) if file
+    str(Path(file).parent) + os.sep for file in (__file__, captum.__file__, torch.__file__) if file
 )
 
 

@@ -7,6 +7,7 @@ and the activation at a layer. Every method of this package is built on it.
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +16,9 @@ from torch.autograd.graph import get_gradient_edge
 
 from captum_guided_ext import _captum, checks
 from captum_guided_ext.graph import RulePath
-from captum_guided_ext.opening import (
-    InPlaceAsCopy,
-    forced_eager,
-    runs_script,
-    shadow_of,
-    unwrap_compiled,
-)
-from captum_guided_ext.recording import LayerRecorder
-from captum_guided_ext.rules import GRADIENT, BackwardRule
+from captum_guided_ext.opening import InPlaceAsCopy, forced_eager, rewinder, shadow_of
+from captum_guided_ext.recording import own_records, recorded
+from captum_guided_ext.rules import COMPILED, GRADIENT, BackwardRule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -43,8 +38,9 @@ class ForwardPass:
     their ``requires_grad`` nor their values change, and several threads may run the same model
     on the same tensors. The graph lives as long as this object.
 
-    A model whose graph hides its rectifiers (scripted, compiled, an in-place ReLU on a view) is
-    run once more in a way that shows them; all others run exactly once.
+    The model runs exactly once. Only where an in-place ReLU on a view or a compiled function hides
+    a rectifier is it run again, with the same random numbers and, in training mode, the same
+    buffers; state that it keeps elsewhere sees both calls.
 
     Args:
         forward_func: A module or any callable that returns a tensor.
@@ -80,22 +76,26 @@ class ForwardPass:
         self._at_layer_input = at_layer_input
         self._device_ids = device_ids or getattr(forward_func, "device_ids", None)
         self._not_opened: Exception | None = None
-        self._run_until_seen(unwrap_compiled(forward_func))
+        self._lock = threading.RLock()  # hooks sit on this graph's nodes for one answer at a time
+        self._run_until_seen(forward_func)
 
-    def _run_until_seen(self, model: Callable[..., Any]) -> None:
-        self._run(model, self._layer)
-        if not self._opaque:
-            return
-        shadow, twins = shadow_of(model)
+    def _run_until_seen(self, forward_func: Callable[..., Any]) -> None:
+        shadow, twins = shadow_of(forward_func)
         layer = twins.get(self._layer, self._layer) if self._layer is not None else None
-        for force_eager in (False, True):
-            try:
-                self._run(shadow, layer, in_place_as_copy=True, force_eager=force_eager)
-            except Exception as error:  # noqa: BLE001 - the first run's answer stands
-                self._not_opened = error
-                return
-            if not self._opaque:
-                return
+        rewind = rewinder(shadow, self.inputs)
+        try:
+            self._run(shadow, layer)
+        except Exception as error:
+            if shadow is forward_func:
+                raise
+            # Not every script can be lowered. Without its traceback, which would hold the graph.
+            self._not_opened = error.with_traceback(None)
+            shadow, layer = forward_func, self._layer
+            rewind()
+            self._run(shadow, layer)
+        if self._opaque:
+            rewind()
+            self._run(shadow, layer, in_place_as_copy=True, eager=COMPILED in self._opaque)
 
     def _run(
         self,
@@ -103,29 +103,30 @@ class ForwardPass:
         layer: nn.Module | None,
         *,
         in_place_as_copy: bool = False,
-        force_eager: bool = False,
+        eager: bool = False,
     ) -> None:
-        recorder = LayerRecorder(layer, at_input=self._at_layer_input)
+        in_place = InPlaceAsCopy()
         with ExitStack() as stack:
             stack.enter_context(_autograd_on())
             leaves = tuple(_leaf(x) for x in self.inputs)
             given = tuple(leaf.clone() for leaf in leaves)
-            goals = tuple(get_gradient_edge(leaf).node for leaf in leaves)
-            if force_eager:
+            with torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001 - a subclass may add nodes
+                goals = tuple(get_gradient_edge(leaf).node for leaf in leaves)
+            if eager:
                 stack.enter_context(forced_eager())
             if in_place_as_copy:
-                stack.enter_context(InPlaceAsCopy())
-            stack.enter_context(recorder)
+                stack.enter_context(in_place)
+            records = stack.enter_context(recorded(layer, at_input=self._at_layer_input))
             output = _captum.run_forward(_taking_arguments(model), given, None, self._arguments)
         self.output = checks.check_output(output)
         self._leaves, self._goals = leaves, goals
-        self._recorded = recorder.kept(goals)
-        self._in_place_shown = in_place_as_copy and not runs_script(model)
+        self._harmless = in_place.harmless
+        self._recorded = own_records(records, goals)
         self._path = self._path_from([self.output])
-        self._opaque = self._path.opaque or self._path_from(self._recorded_tensors).opaque
+        self._opaque = self._path.opaque + self._path_from(self._recorded_tensors).opaque
 
     def _path_from(self, tensors: Sequence[Tensor]) -> RulePath:
-        return RulePath(tensors, self._goals, in_place_shown=self._in_place_shown)
+        return RulePath(tensors, self._goals, harmless=self._harmless)
 
     @property
     def _recorded_tensors(self) -> list[Tensor]:
@@ -160,7 +161,7 @@ class ForwardPass:
             ValueError: for a bad ``target``, an input with no path to the output, or a gradient
                 with NaN or infinity.
         """
-        with _autograd_on():
+        with self._answering():
             scores = checks.select_target(self.output, target)
             self._require_inputs(self._path, "the output")
             self._path.check(rule, opening_error=self._not_opened)
@@ -176,8 +177,9 @@ class ForwardPass:
         Raises:
             As :meth:`input_gradients`.
         """
-        with _autograd_on():
+        with self._answering():
             scores = checks.select_target(self.output, target)
+            self._require_inputs(self._path, "the output")
             self._path.check(rule, opening_error=self._not_opened)
             with self._path.watched(rule) as flows:
                 self._backward(self._path, GRADIENT, [scores])
@@ -203,7 +205,7 @@ class ForwardPass:
             OpaqueGraphError: if the rule may miss a rectifier.
             ValueError: for a layer that was not called, or a bad selector.
         """
-        with _autograd_on():
+        with self._answering():
             neurons = [_select_neuron(record, selector) for record in self._layer_records()]
             path = self._path_from(neurons)
             self._require_inputs(path, "the neuron")
@@ -225,7 +227,7 @@ class ForwardPass:
                 f"layer {_name(self._layer)} holds {len(records[0])} tensors, and Grad-CAM needs "
                 "a single feature map: choose a layer with one tensor"
             )
-        with _autograd_on():
+        with self._answering():
             scores = checks.select_target(self.output, target)
             gradients = torch.autograd.grad(
                 torch.unbind(scores), [r[0] for r in records], retain_graph=True, allow_unused=True
@@ -234,6 +236,11 @@ class ForwardPass:
         if len(found) < len(records):
             raise ValueError(f"layer {_name(self._layer)} does not lead to the output")
         return _captum.reduce_list(found), _captum.reduce_list([r[0].detach() for r in records])
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        with self._lock, _autograd_on():
+            yield
 
     def _backward(
         self,
@@ -252,29 +259,31 @@ class ForwardPass:
         for index, gradient in enumerate(gradients):
             checks.check_finite(gradient, f"the {rule.name} attribution of inputs[{index}]")
         if warn_if_zero and (zero := checks.zero_examples(gradients)):
-            checks.warn_of_zero(
-                f"the {rule.name} attribution", zero, self._why_zero(path, rule, scores, zero)
-            )
+            for examples, reason in self._why_zero(path, rule, scores, zero):
+                checks.warn_of_zero(f"the {rule.name} attribution", examples, reason)
         return gradients
 
     def _why_zero(
-        self, path: RulePath, rule: BackwardRule, scores: Sequence[Tensor], examples: list[int]
-    ) -> str:
+        self, path: RulePath, rule: BackwardRule, scores: Sequence[Tensor], zero: list[int]
+    ) -> Iterator[tuple[list[int], str]]:
         """Find out, with two more backward passes for just these examples."""
         joined = _captum.reduce_list(scores)
-        chosen = [joined[examples]] if len(joined) > max(examples) else scores
-        if not any(g.any() for g in self._backward(path, GRADIENT, chosen)):
-            return "the plain gradient is zero too, the score does not depend on the input there"
+        plain = self._backward(path, GRADIENT, [joined[zero]])
+        flat = [i for i in checks.zero_examples(plain) if i in zero]
+        if flat:
+            yield flat, "the plain gradient is zero too, the score does not change with the input"
+        rest = [i for i in zero if i not in flat]
+        if not rest:
+            return
         with path.watched(rule) as flows:
-            self._backward(path, GRADIENT, chosen)
-        # In the order the backward pass reached them, the output's end first.
-        last = f"rectifier {len(flows)} of {len(path.rectifiers)}, counted from the output"
-        if flows and not flows[-1].any_positive:
-            return f"every gradient that reached {last}, was negative, and the rule drops those"
-        return (
-            f"positive gradients got as far as {last}, and nothing was left of them at the input "
-            "(rectifiers whose own input was not positive stopped them, or they cancelled)"
-        )
+            self._backward(path, GRADIENT, [joined[rest]])
+        negative = sum(not flow.any_positive for flow in flows)
+        reached = f"a gradient reached {len(flows)} of {len(path.rectifiers)} rectifiers"
+        if negative:
+            dropped = f"all that reached {negative} of them was negative, which the rule drops"
+            yield rest, f"{reached}, and {dropped}"
+        else:
+            yield rest, f"{reached}, and what was positive met closed gates or cancelled"
 
     def _layer_records(self) -> list[tuple[Tensor, ...]]:
         if not self._recorded:

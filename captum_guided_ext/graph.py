@@ -119,18 +119,20 @@ class RulePath:
     Args:
         outputs: Where the backward pass starts.
         inputs: The nodes that accumulate the inputs' gradients.
-        in_place_shown: No in-place write to a view hides a rectifier: the forward pass was run
-            in a way that shows them all.
+        harmless: Nodes of in-place writes to views that are known to hide no rectifier.
     """
 
     def __init__(
-        self, outputs: Iterable[Tensor], inputs: Collection[Node], *, in_place_shown: bool = False
+        self,
+        outputs: Iterable[Tensor],
+        inputs: Collection[Node],
+        *,
+        harmless: Collection[Node] = (),
     ) -> None:
         nodes = nodes_between(outputs, inputs)
         found = [(node, *kind) for node in nodes if (kind := classify(node)) is not None]
         self.reached_inputs = frozenset(inputs).intersection(nodes)
-        shown = Role.IN_PLACE if in_place_shown else None
-        self._found = [(node, role, label) for node, role, label in found if role is not shown]
+        self._found = [f for f in found if not (f[1] is Role.IN_PLACE and f[0] in harmless)]
 
     def _count(self, *roles: Role) -> Counter[str]:
         return Counter(label for _, role, label in self._found if role in roles)
@@ -149,7 +151,7 @@ class RulePath:
         """Return what is on the path as data."""
         return RectifierReport(
             overridden=dict(self._count(Role.RECTIFIER)),
-            left_alone=dict(self._count(Role.ACTIVATION)),
+            left_alone=dict(self._count(Role.ACTIVATION, Role.GATED_UNIT)),
             opaque=dict(self.opaque + self._count(Role.FUNCTION)),
         )
 
@@ -180,11 +182,14 @@ class RulePath:
                 f"{rule.name} rule cannot be applied there. Run that part eagerly, written as "
                 "separate out-of-place torch operations."
             ) from opening_error
-        others = self._count(Role.ACTIVATION)
+        others = self._count(Role.GATED_UNIT)
+        activations = self._count(Role.ACTIVATION)
         functions = self._count(Role.FUNCTION)
         overridden = self._count(Role.RECTIFIER)
         if rule.extends_to_activations:
-            overridden, others = overridden + others, Counter()
+            overridden += activations
+        else:
+            others += activations
         if not overridden and not functions and (others or not may_be_linear):
             there = (
                 f"the activations there are {listed(others)}" if others else "nor any activation"

@@ -26,23 +26,20 @@ def resolve_layer(model: object, layer: nn.Module | str) -> nn.Module:
         ModelError: if ``model`` has no such layer; the message names the nearest ones.
         TypeError: if a name is given and ``model`` is not a module.
     """
-    if not isinstance(model, nn.Module):
-        if isinstance(layer, str):
-            raise TypeError(
-                f"layer {layer!r} is a name, and {type(model).__name__} is no nn.Module to look it "
-                "up in: pass the layer itself"
-            )
+    if isinstance(layer, nn.Module):
         return layer
-    named = {_without_wrappers(name): module for name, module in model.named_modules()}
-    if isinstance(layer, str):
-        if layer not in named or not layer:
-            near = nearest(layer, named) or f"; the first are {', '.join(list(named)[1:6])}"
-            raise ModelError(f"{type(model).__name__} has no layer {layer!r}{near}")
-        module: nn.Module = named[layer]
-        return module
-    if not any(module is layer for module in model.modules()):
-        raise ModelError(f"layer {type(layer).__name__} is not part of {type(model).__name__}")
-    return layer
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"layer {layer!r} is a name, and {type(model).__name__} is no nn.Module to look it up "
+            "in: pass the layer itself"
+        )
+    named: dict[str, nn.Module] = {name: module for name, module in model.named_modules() if name}
+    for name, module in list(named.items()):
+        named.setdefault(_without_wrappers(name), module)
+    if layer not in named:
+        near = nearest(layer, named) or f"; the first are {', '.join(list(named)[:5])}"
+        raise ModelError(f"{type(model).__name__} has no layer {layer!r}{near}")
+    return named[layer]
 
 
 def _without_wrappers(name: str) -> str:

@@ -208,11 +208,15 @@ def _download(key: str, entry: Any) -> nn.Module:
 def _demo() -> Network:
     from captum_guided_ext import demo  # noqa: PLC0415
 
+    record = demo.training_record()
     return Network(
         name="demo",
         model=demo.load_demo_network(),
         categories=tuple(demo.CATEGORIES),
-        weights="inside captum_guided_ext",
+        weights=(
+            f"comes with the package; right on {record['test_accuracy']:.1%} of "
+            f"{record['test_pictures']} pictures it never saw"
+        ),
         resize_size=96,
         crop_size=96,
         to_tensor=_demo_tensor,

@@ -1,4 +1,4 @@
-"""Running a model again in a way that shows the rectifiers its autograd graph hid.
+"""Running a model in a way that shows the rectifiers its autograd graph would hide.
 
 Three things hide a rectifier: a scripted module (one opaque node from its second call on), a
 compiled one, and an in-place ReLU on a view. None of them is changed here: a *shadow* of the
@@ -7,7 +7,8 @@ model, which shares every parameter and buffer with it, holds eager stand-ins in
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import threading
+from contextlib import contextmanager
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -17,59 +18,92 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator
 
-__all__ = ["InPlaceAsCopy", "forced_eager", "runs_script", "shadow_of", "unwrap_compiled"]
+    from torch.autograd.graph import Node
 
-
-def unwrap_compiled(model: Any) -> Any:
-    """Return the module inside ``torch.compile(module)``; anything else as it is."""
-    return getattr(model, "_orig_mod", model)
+__all__ = ["InPlaceAsCopy", "forced_eager", "rewinder", "shadow_of"]
 
 
-def forced_eager() -> AbstractContextManager[Any]:
-    """Run compiled functions eagerly inside the ``with`` block (process-wide, newer torch only)."""
-    set_stance = getattr(torch.compiler, "set_stance", None)
-    return nullcontext() if set_stance is None else set_stance("force_eager")
+class _Stance:
+    """torch's process-wide ``force_eager``, held while any thread needs it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._stance: Any = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        set_stance = getattr(torch.compiler, "set_stance", None)
+        with self._lock:
+            if self._users == 0 and set_stance is not None:
+                self._stance = set_stance("force_eager")
+                self._stance.__enter__()
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if self._users == 0 and self._stance is not None:
+                    self._stance.__exit__(None, None, None)
+                    self._stance = None
+
+
+forced_eager = _Stance().held
+"""Run compiled functions eagerly inside the ``with`` block: in the whole process, newer torch."""
 
 
 def shadow_of(model: Any) -> tuple[Any, dict[nn.Module, nn.Module]]:
     """Return an eager twin of ``model`` that shares its parameters, and its modules' twins.
 
-    Compiled modules are unwrapped and scripted ones run from their lowered graph. ``model`` and
-    its modules are read, never written. A callable that is no module is returned as it is.
+    Compiled modules run as they were written, and scripted ones from their lowered graph.
+    ``model`` and its modules are read, never written. What holds neither, and a callable that is
+    no module, is returned as it is.
     """
     if isinstance(model, torch.jit.ScriptFunction):
         return _LoweredFunction(model), {}
-    if not isinstance(model, nn.Module):
+    if not isinstance(model, nn.Module) or not any(map(_hides, model.modules())):
         return model, {}
     twins: dict[nn.Module, nn.Module] = {}
-    return _shadow_module(model, twins), twins
+    return _twin(model, twins), twins
 
 
-def _shadow_module(module: nn.Module, twins: dict[nn.Module, nn.Module]) -> nn.Module:
-    inner = unwrap_compiled(module)
-    if inner not in twins:
-        if isinstance(inner, torch.jit.ScriptModule):
-            twins[inner] = _LoweredScript(inner)
-        else:
-            twin = object.__new__(type(inner))
-            twin.__dict__ = dict(inner.__dict__)
-            twin.__dict__["_compiled_call_impl"] = None  # set by module.compile()
-            twins[inner] = twin
-            twin._modules = {
-                name: None if child is None else _shadow_module(child, twins)
-                for name, child in inner._modules.items()  # noqa: SLF001
-            }
-    twins[module] = twins[inner]
-    return twins[inner]
+def _hides(module: nn.Module) -> bool:
+    compiled = hasattr(module, "_orig_mod") or vars(module).get("_compiled_call_impl") is not None
+    return compiled or isinstance(module, torch.jit.ScriptModule)
 
 
-def runs_script(shadow: Any) -> bool:
-    """Whether a shadow runs scripted code, into which :class:`InPlaceAsCopy` cannot see."""
-    if not isinstance(shadow, nn.Module):
-        return isinstance(shadow, _LoweredFunction)
-    return any(isinstance(module, _LoweredScript) for module in shadow.modules())
+def _twin(module: nn.Module, twins: dict[nn.Module, nn.Module]) -> nn.Module:
+    if module in twins:
+        return twins[module]
+    if isinstance(module, torch.jit.ScriptModule):
+        twins[module] = _LoweredScript(module)
+        return twins[module]
+    compiled = hasattr(module, "_orig_mod")
+    twin: nn.Module = object.__new__(_Uncompiled if compiled else type(module))
+    twin.__dict__ = dict(module.__dict__)
+    twin.__dict__["_compiled_call_impl"] = None  # set by module.compile()
+    twins[module] = twin
+    twin.__dict__["_modules"] = {
+        name: None if child is None else _twin(child, twins)
+        for name, child in module._modules.items()  # noqa: SLF001
+    }
+    return twin
+
+
+class _Uncompiled(nn.Module):
+    """``torch.compile(module)`` with its hooks, but without the compilation."""
+
+    _orig_mod: nn.Module
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._orig_mod(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        modules = self.__dict__["_modules"]
+        return modules[name] if name in modules else getattr(modules["_orig_mod"], name)
 
 
 class _LoweredScript(nn.Module):
@@ -85,9 +119,10 @@ class _LoweredScript(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         (scripted,) = self._scripted
         method: Any = scripted.forward
-        graph, constants = torch._C._jit_pass_lower_graph(method.graph, scripted._c)  # noqa: SLF001
+        graph = _with_constants(method.graph, scripted._c)  # noqa: SLF001
+        graph, tensors = torch._C._jit_pass_lower_graph(graph, scripted._c)  # noqa: SLF001
         parameters = method.schema.arguments[1:]  # the first is the module, which is lowered away
-        return _run_unfused(graph, parameters, args, kwargs, constants)
+        return _run_unfused(graph, parameters, args, kwargs, tensors)
 
 
 class _LoweredFunction:
@@ -101,11 +136,57 @@ class _LoweredFunction:
         return _run_unfused(function.graph, function.schema.arguments, args, kwargs, ())
 
 
-def _run_unfused(graph: Any, parameters: Any, args: Any, kwargs: Any, constants: Any) -> Any:
+def _with_constants(graph: Any, module: Any) -> Any:
+    """Write the module's plain values (``training``, a dropout's ``p``) into a copy of its graph.
+
+    Lowering takes tensors only.
+    """
+    graph = graph.copy()
+    torch._C._jit_pass_inline(graph)  # noqa: SLF001
+    owners = {next(graph.inputs()).debugName(): module}
+    for node in graph.findAllNodes("prim::GetAttr"):
+        owner = owners.get(next(node.inputs()).debugName())
+        if owner is None:
+            continue
+        value = owner.getattr(node.s("name"))
+        if isinstance(value, torch._C.ScriptModule):  # noqa: SLF001
+            owners[node.output().debugName()] = value
+        elif not isinstance(value, Tensor):
+            graph.setInsertPoint(node)
+            node.output().replaceAllUsesWith(graph.insertConstant(value))
+    torch._C._jit_pass_dce(graph)  # noqa: SLF001
+    return graph
+
+
+def _run_unfused(graph: Any, parameters: Any, args: Any, kwargs: Any, tensors: Any) -> Any:
     function = torch._C._create_function_from_graph("forward", graph)  # noqa: SLF001
     rest = [kwargs.get(p.name, p.default_value) for p in parameters[len(args) :]]
     with torch.jit._fuser.optimized_execution(False):  # noqa: FBT003, SLF001
-        return function(*args, *rest, *constants)
+        return function(*args, *rest, *tensors)
+
+
+def rewinder(model: Any, inputs: tuple[Tensor, ...]) -> Callable[[], None]:
+    """Return a function that undoes what a run of ``model`` does from now on, for a second run.
+
+    It restores the random number generators of the CPU and of the inputs' GPUs, and the buffers
+    of modules in training mode.
+    """
+    gpus = {x.device for x in inputs if x.device.type == "cuda"}
+    cpu_state = torch.get_rng_state()
+    gpu_states = {gpu: torch.cuda.get_rng_state(gpu) for gpu in gpus}
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    training = [m for m in modules if getattr(m, "training", False)]
+    kept = [(b, b.clone()) for m in training for b in m.buffers(recurse=False)]
+
+    def rewind() -> None:
+        torch.set_rng_state(cpu_state)
+        for gpu, state in gpu_states.items():
+            torch.cuda.set_rng_state(state, gpu)
+        with torch.no_grad():
+            for buffer, before in kept:
+                buffer.copy_(before)
+
+    return rewind
 
 
 _OUT_OF_PLACE: dict[Any, Any] = {
@@ -121,6 +202,14 @@ _OUT_OF_PLACE: dict[Any, Any] = {
     torch.clip_: torch.clip,
 }
 _WITH_INPLACE_FLAG: tuple[Any, ...] = (F.relu, F.relu6, F.hardtanh, F.threshold)
+_RECTIFYING_NOTHING: tuple[Any, ...] = (
+    Tensor.__setitem__,
+    Tensor.copy_,
+    Tensor.fill_,
+    Tensor.zero_,
+    *(getattr(Tensor, f"__i{name}__") for name in ("add", "sub", "mul", "truediv")),
+    *(getattr(Tensor, f"{name}_") for name in ("add", "sub", "mul", "div")),
+)
 
 
 class InPlaceAsCopy(TorchFunctionMode):
@@ -128,7 +217,15 @@ class InPlaceAsCopy(TorchFunctionMode):
 
     The copy is the same numbers; the rectifier becomes a node of its own instead of hiding in
     the ``CopySlices`` of the view's base.
+
+    Attributes:
+        harmless: The ``CopySlices`` nodes of the in-place calls seen here that hide no rectifier.
+            What this mode does not see (scripted code, a custom function) is not among them.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.harmless: set[Node] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
@@ -139,7 +236,14 @@ class InPlaceAsCopy(TorchFunctionMode):
             bound = signature(func).bind(*args, **kwargs)
             if bound.arguments.pop("inplace", False):
                 rectify, others = func, (bound.args[1:], bound.kwargs)
-        if rectify is None or not args or not args[0]._is_view():  # noqa: SLF001
-            return func(*args, **kwargs)
-        # Of a clone: clamp keeps its input for the backward pass, and this one is written to.
-        return args[0].copy_(rectify(args[0].clone(), *others[0], **others[1]))
+        if rectify is not None and args and args[0]._is_view():  # noqa: SLF001
+            # Of a clone: clamp keeps its input for the backward pass, and this one is written to.
+            result = args[0].copy_(rectify(args[0].clone(), *others[0], **others[1]))
+        else:
+            result = func(*args, **kwargs)
+            if func not in _RECTIFYING_NOTHING:
+                return result
+        written = args[0] if args[0]._base is None else args[0]._base  # noqa: SLF001
+        if written.grad_fn is not None:
+            self.harmless.add(written.grad_fn)
+        return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -9,57 +10,57 @@ from torch import Tensor, nn
 from captum_guided_ext.graph import nodes_between
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Iterator
 
     import torch
     from torch.autograd.graph import Node
-    from torch.utils.hooks import RemovableHandle
-    from typing_extensions import Self
 
-__all__ = ["LayerRecorder"]
+    Record = tuple[Tensor, ...]
+
+__all__ = ["own_records", "recorded"]
 
 
-class LayerRecorder:
-    """A forward hook on a layer for as long as the ``with`` block lasts.
+@contextmanager
+def recorded(layer: nn.Module | None, *, at_input: bool = False) -> Iterator[list[Record]]:
+    """Collect what ``layer`` puts out while the ``with`` block lasts, by a forward hook.
 
     The hook returns a clone: an in-place operation behind the layer would change what was kept.
-    While it is set, forward passes of other threads meet it too; :meth:`kept` tells theirs from
-    this one's by the graph they belong to.
+    Forward passes of other threads meet the hook too; :func:`own_records` tells theirs apart.
 
     Args:
         layer: The layer; None records nothing.
         at_input: Record what the layer takes instead of what it returns.
     """
+    records: list[Record] = []
 
-    def __init__(self, layer: nn.Module | None, *, at_input: bool = False) -> None:
-        self._layer = layer
-        self._at_input = at_input
-        self._records: list[tuple[Tensor, ...]] = []
-        self._handle: RemovableHandle | None = None
+    def record(value: Any) -> Any:
+        values = value if isinstance(value, (tuple, list)) else [value]
+        records.append(tuple(v for v in values if isinstance(v, Tensor)))
+        return _clone(value)
 
-    def __enter__(self) -> Self:
-        records = self._records  # not self: the hook must not keep the recorder alive
+    def before(_: nn.Module, args: Any) -> Any:
+        return record(args)
 
-        def record(value: Any) -> Any:
-            several = isinstance(value, (tuple, list))
-            tensors = tuple(v for v in (value if several else [value]) if isinstance(v, Tensor))
-            records.append(tensors)
-            return _clone(value)
+    def after(_: nn.Module, __: Any, output: Any) -> Any:
+        return record(output)
 
-        if self._layer is not None and self._at_input:
-            self._handle = self._layer.register_forward_pre_hook(lambda _, args: record(args))
-        elif self._layer is not None:
-            self._handle = self._layer.register_forward_hook(lambda _, __, output: record(output))
-        return self
+    try:
+        if layer is not None and at_input:
+            layer.register_forward_pre_hook(before)
+        elif layer is not None:
+            layer.register_forward_hook(after)
+        yield records
+    finally:
+        # By identity, and not by the handle, which an interruption may have kept from coming back.
+        for hooks in () if layer is None else (layer._forward_hooks, layer._forward_pre_hooks):  # noqa: SLF001
+            for key in [key for key, hook in list(hooks.items()) if hook in (before, after)]:
+                del hooks[key]
 
-    def __exit__(self, *_: object) -> None:
-        if self._handle is not None:
-            self._handle.remove()
 
-    def kept(self, inputs: Collection[Node]) -> dict[torch.device, tuple[Tensor, ...]]:
-        """Return the last record of each device that lies on a path to ``inputs``."""
-        own = [record for record in self._records if nodes_between(record, inputs)]
-        return {record[0].device: record for record in own}
+def own_records(records: Iterable[Record], inputs: Collection[Node]) -> dict[torch.device, Record]:
+    """Return the last record of each device that lies on a path to ``inputs``."""
+    own = [record for record in records if nodes_between(record, inputs)]
+    return {record[0].device: record for record in own}
 
 
 def _clone(value: Any) -> Any:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch.autograd.graph import Node
 
 __all__ = [
+    "COMPILED",
     "DECONVNET",
     "GRADIENT",
     "GUIDED",
@@ -47,8 +48,8 @@ class BackwardRule:
         clips_gradient: Keep only the positive part of the gradient that arrives.
         gated_by_input: Keep the gradient only where the rectifier's input was positive.
         extends_to_activations: Non-standard, from no paper: treat GELU, SiLU and the other
-            activations likewise, ``max(g, 0) * f'(x)`` where ``x > 0``.
-            Default: False, they keep their gradient.
+            element-wise activations likewise, ``max(g, 0) * f'(x)`` where ``x > 0``; under a
+            rule without the gate, ``max(g, 0)``. Default: False, they keep their gradient.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Role(enum.Enum):
 
     RECTIFIER = "overridden"
     ACTIVATION = "left alone"
+    GATED_UNIT = "left alone too"  # GLU: its input has twice the places of its output
     OPAQUE = "opaque"  # hides its operations, or is known to hide a rectifier
     IN_PLACE = "in place"  # wrote to a view, and this version of torch cannot say what
     FUNCTION = "custom"  # somebody's own autograd.Function: nobody can look inside
@@ -95,7 +97,6 @@ _ACTIVATIONS = {
     "Celu": "CELU",
     "Elu": "ELU",  # SELU too
     "Gelu": "GELU",
-    "Glu": "GLU",
     "Hardshrink": "Hardshrink",
     "Hardsigmoid": "Hardsigmoid",
     "Hardswish": "Hardswish",
@@ -113,10 +114,15 @@ _ACTIVATIONS = {
     "Threshold": "Threshold",
 }
 
-_OPAQUE = {
-    "DifferentiableGraph": "a scripted module (torch.jit.script)",
-    "CompiledFunction": "a compiled function (torch.compile)",
-    "CheckpointFunction": "a reentrant checkpoint (use checkpoint(use_reentrant=False))",
+COMPILED = "a compiled function (torch.compile)"
+_OTHERS = {
+    "Glu": (Role.GATED_UNIT, "GLU"),
+    "DifferentiableGraph": (Role.OPAQUE, "a scripted module (torch.jit.script)"),
+    "CompiledFunction": (Role.OPAQUE, COMPILED),
+    "CheckpointFunction": (
+        Role.OPAQUE,
+        "a reentrant checkpoint (use checkpoint(use_reentrant=False))",
+    ),
 }
 _RELU6_CEILING = 6
 _SIGMOID_AT_0 = 0.5  # Sigmoid keeps what it returned
@@ -151,8 +157,8 @@ def classify(node: Node) -> tuple[Role, str] | None:
         return _classify_copy_slices(node)
     if operation in _FUSED_RNNS and getattr(node, "_saved_mode", None) == _RNN_RELU_MODE:
         return Role.OPAQUE, "a fused ReLU RNN (set torch.backends.cudnn.enabled = False)"
-    if operation in _OPAQUE:
-        return Role.OPAQUE, _OPAQUE[operation]
+    if operation in _OTHERS:
+        return _OTHERS[operation]
     return (Role.FUNCTION, operation) if _is_custom(node) else None
 
 
@@ -214,7 +220,7 @@ def gate(node: Node) -> Tensor | None:
     ceiling = getattr(node, "_saved_max", None) if rectifies else None
     # In-place activations keep what they returned, which has the sign of what they took.
     for saved in ("self", "self_or_result", "result"):
-        if hasattr(node, f"_raw_saved_{saved}") and operation != "Glu":
+        if hasattr(node, f"_raw_saved_{saved}"):
             kept: Tensor = getattr(node, f"_saved_{saved}")
             positive = kept > (_SIGMOID_AT_0 if operation == "Sigmoid" else 0)
             return positive if ceiling is None else positive & (kept < ceiling)

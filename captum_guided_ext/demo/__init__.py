@@ -7,6 +7,7 @@ falls on each of them can be checked against the truth.
 from captum_guided_ext.demo.network import DemoNetwork as DemoNetwork
 from captum_guided_ext.demo.network import load_demo_network as load_demo_network
 from captum_guided_ext.demo.network import prepare as prepare
+from captum_guided_ext.demo.network import training_record as training_record
 from captum_guided_ext.demo.world import CATEGORIES as CATEGORIES
 from captum_guided_ext.demo.world import PARTS as PARTS
 from captum_guided_ext.demo.world import Picture as Picture
@@ -22,4 +23,5 @@ __all__ = [
     "draw_picture",
     "load_demo_network",
     "prepare",
+    "training_record",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -73,6 +74,13 @@ class DemoNetwork(nn.Module):
         pooled: Tensor = self.pool(self.features(images)).flatten(1)
         logits: Tensor = self.classifier(pooled)
         return logits
+
+
+def training_record() -> dict[str, Any]:
+    """How the weights in the package were made and how well they do, as ``TrainingRecord`` says."""
+    record = (resources.files(__package__) / WEIGHTS_FILE.replace(".pt", ".json")).read_text()
+    fields: dict[str, Any] = json.loads(record)
+    return fields
 
 
 def load_demo_network() -> DemoNetwork:

@@ -61,16 +61,13 @@ class TrainingRecord:
 
 @contextmanager
 def _reproducible() -> Iterator[None]:
-    """Deterministic algorithms on one thread, so that no sum depends on the number of cores."""
-    threads = torch.get_num_threads()
+    """Deterministic algorithms, and afterwards those that were in force before."""
     enabled = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
 
 
@@ -118,7 +115,8 @@ def train_demo_network(
 ) -> tuple[DemoNetwork, TrainingRecord]:
     """Train on one world, test on another.
 
-    The same arguments give the same weights, bit for bit, on the same machine and versions.
+    The same arguments give the same weights, bit for bit, on the same machine, number of
+    threads and versions.
     The global state of random numbers is neither read nor changed.
 
     Args:

@@ -25,14 +25,15 @@ class RuleAttribution(GradientAttribution):  # type: ignore[misc]  # Captum's cl
     """The gradient of a target's score at the input, with every rectifier following a rule.
 
     Rectifiers are found on the autograd graph, in whatever style the model calls them; the model
-    itself is not touched. A model is run once, one whose graph hides its rectifiers (scripted,
-    compiled, an in-place ReLU on a view) twice.
+    itself is not touched. A model is run once; one with an in-place ReLU on a view, or a compiled
+    function out of reach, twice.
 
     Args:
         model: A module or any callable that returns a tensor of shape (N, ...).
         extend_to_activations: **Non-standard**, from no paper: let GELU, SiLU and the other
             smooth or leaky activations follow the rule too, sending back
-            ``max(g, 0) * f'(x)`` where ``x > 0``. Default: False.
+            ``max(g, 0) * f'(x)`` where ``x > 0`` for guided backprop, ``max(g, 0)`` for
+            DeconvNet. GLU keeps its gradient. Default: False.
 
     Differs from Captum on purpose:
         Captum hooks ``nn.ReLU`` modules and returns the plain gradient where a network calls its

@@ -79,7 +79,8 @@ def lay_over(cam: Tensor, x: Tensor, mode: str) -> Tensor:
         raise ValueError(
             f"a layer map of shape {tuple(cam.shape)} cannot be laid over an input of shape "
             f"{tuple(x.shape)}: both need the same examples and one to three spatial dimensions. "
-            "Choose a convolutional layer, or pass reshape_transform= for a layer with tokens"
+            "Choose a convolutional layer, pass reshape_transform= for a layer with tokens, or "
+            "pass an input that is no image among additional_forward_args"
         )
     check_interpolate_mode(mode, cam.dim())
     laid: Tensor = LayerAttribution.interpolate(cam, tuple(x.shape[2:]), interpolate_mode=mode)
