@@ -85,6 +85,8 @@ def _twin(module: nn.Module, twins: dict[nn.Module, nn.Module]) -> nn.Module:
     twin: nn.Module = object.__new__(_Uncompiled if compiled else type(module))
     twin.__dict__ = dict(module.__dict__)
     twin.__dict__["_compiled_call_impl"] = None  # set by module.compile()
+    if compiled:
+        twin.__dict__.pop("forward", None)  # the compiled one
     twins[module] = twin
     twin.__dict__["_modules"] = {
         name: None if child is None else _twin(child, twins)
