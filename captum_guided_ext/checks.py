@@ -19,7 +19,7 @@ __all__ = [
     "check_finite",
     "check_inputs",
     "check_output",
-    "one_score_per_example",
+    "one_per_example",
     "select_target",
     "warn_if_training",
     "warn_of_zero",
@@ -101,27 +101,36 @@ def select_target(output: Tensor, target: TargetType) -> Tensor:
         raise ValueError(
             f"target {target!r} does not fit an output of shape {tuple(output.shape)}: {error}"
         ) from error
-    return one_score_per_example(scores, output, target)
-
-
-def one_score_per_example(scores: Tensor, output: Tensor, target: object) -> Tensor:
-    """Return ``scores`` if it holds one value per example, as a gradient needs.
-
-    Raises:
-        ValueError: if it holds more, saying which target is missing.
-    """
-    per_example = scores[0].numel() if scores.dim() else 1
-    if per_example == 1:
-        return scores if scores.dim() else scores.unsqueeze(0)
-    if target is None:
+    if target is None and (per_example := _values_per_example(scores)) > 1:
         raise ValueError(
             f"target is missing: the output has shape {tuple(output.shape)}, {per_example} values "
             f"per example, and one of them is explained at a time. Pass target={_range(output)}"
         )
-    raise ValueError(
-        f"target {target!r} leaves {per_example} values per example of an output of shape "
-        f"{tuple(output.shape)}: give one index for each dimension after the first"
-    )
+    return one_per_example(scores, output, f"target {target!r}")
+
+
+def one_per_example(chosen: Tensor, whole: Tensor, choice: str) -> Tensor:
+    """Return ``chosen`` if it holds one value per example, as a gradient needs.
+
+    Args:
+        chosen: What was selected.
+        whole: What it was selected from.
+        choice: The selector, for the message.
+
+    Raises:
+        ValueError: if it holds more.
+    """
+    per_example = _values_per_example(chosen)
+    if per_example > 1:
+        raise ValueError(
+            f"{choice} leaves {per_example} values per example of shape {tuple(whole.shape)}: "
+            "give one index for each dimension after the first"
+        )
+    return chosen if chosen.dim() else chosen.unsqueeze(0)
+
+
+def _values_per_example(values: Tensor) -> int:
+    return values[0].numel() if values.dim() else 1
 
 
 def _range(output: Tensor) -> str:
@@ -180,9 +189,12 @@ def warn_if_training(forward_func: Any) -> None:
 
 
 def _is_restless(module: nn.Module) -> bool:
-    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)  # noqa: SLF001
-    dropout = vars(module).get("dropout")  # recurrent and attention layers have a number
-    return isinstance(module, kinds) or (isinstance(dropout, float) and dropout > 0)
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001
+        return True
+    # Recurrent and attention layers have a number of that name.
+    drops = isinstance(module, nn.modules.dropout._DropoutNd)  # noqa: SLF001
+    probability = vars(module).get("p" if drops else "dropout")
+    return isinstance(probability, (int, float)) and probability > 0
 
 
 def _type(value: object) -> str:

@@ -358,7 +358,7 @@ def _select_neuron(record: tuple[Tensor, ...], selector: Any) -> Tensor:
         raise ValueError(
             f"neuron_selector {selector!r} does not fit the layer's shape {shapes}: {error}"
         ) from error
-    return checks.one_score_per_example(neuron, record[0], selector)
+    return checks.one_per_example(neuron, record[0], f"neuron_selector {selector!r}")
 
 
 def _name(layer: nn.Module | None) -> str:

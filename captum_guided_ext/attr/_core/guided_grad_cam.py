@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+import torch
 from captum.attr import GradientAttribution
 
 from captum_guided_ext import _captum
@@ -107,10 +108,11 @@ class GuidedGradCam(GradientAttribution):  # type: ignore[misc]  # Captum's clas
             at_layer_input=attribute_to_layer_input,
             device_ids=self.device_ids,
         )
-        cam = grad_cam(*forward_pass.layer_gradients(target), self.reshape_transform)
-        laid = [lay_over(cam, x, interpolate_mode) for x in forward_pass.inputs]
-        guided = forward_pass.input_gradients(self._rule, target, warn_if_zero=True)
-        products = tuple(g * m for g, m in zip(guided, laid, strict=True))
+        with torch.inference_mode(mode=False), torch.no_grad():
+            cam = grad_cam(*forward_pass.layer_gradients(target), self.reshape_transform)
+            laid = [lay_over(cam, x, interpolate_mode) for x in forward_pass.inputs]
+            guided = forward_pass.input_gradients(self._rule, target, warn_if_zero=True)
+            products = tuple(g * m for g, m in zip(guided, laid, strict=True))
         formatted: Tensor | tuple[Tensor, ...] = _captum.format_output(
             _captum.is_tuple(inputs), products
         )
