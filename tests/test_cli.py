@@ -109,12 +109,12 @@ def test_a_class_by_name_a_layer_and_regions(explain, photo, tmp_path):
     regions.with_suffix(".json").write_text(json.dumps({"1": "left half"}))
     code, out, _ = explain(
         photo, "--model", "demo", "--target", CATEGORIES[3], "--regions", regions, "--json",
-        "--layer", "features.0", "--methods", "grad_cam,guided_backprop",
+        "--layer", "features.relu5", "--methods", "grad_cam,guided_backprop",
     )  # fmt: skip
     assert code == 0
     report = json.loads(out)
     assert report["target"]["name"] == CATEGORIES[3]
-    assert report["network"]["layer"] == "features.0"
+    assert report["network"]["layer"] == "features.relu5"
     assert [r["name"] for r in report["regions"]["grad_cam"]] == ["left half", "background"]
     assert report["regions"]["grad_cam"][0]["area_share"] == pytest.approx(0.5)
 

@@ -48,14 +48,6 @@ CAN_OPEN_COMPILED_CLOSURES = hasattr(torch.compiler, "set_stance")
 both_rules = pytest.mark.parametrize("rule", METHODS)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # threads waiting for one another would take most of the time
-    yield
-    torch.set_num_threads(threads)
-
-
 def as_tuple(maps):
     return maps if isinstance(maps, tuple) else (maps,)
 
@@ -172,10 +164,10 @@ def test_scripted_four_calls_in_a_row(build, rule):
 
 
 @both_rules
-@pytest.mark.parametrize("compile_", [torch.jit.script, torch.jit.trace], ids=["script", "trace"])
-def test_frozen_four_calls_in_a_row(compile_, rule):
+@pytest.mark.parametrize("way", ["script", "trace"])
+def test_frozen_four_calls_in_a_row(way, rule):
     model, x = make(Scriptable)
-    compiled = jit(compile_, model, *([x] if compile_ is torch.jit.trace else []))
+    compiled = jit(getattr(torch.jit, way), model, *([x] if way == "trace" else []))
     assert_right(jit(torch.jit.freeze, compiled), x, rule, eager=model, calls=4)
 
 

@@ -46,14 +46,6 @@ MIXED = {"mobilenet_v3": "(?i)hardswish", "regnet_y": "(?i)sigmoid"}
 METHODS = {"guided": GuidedBackprop, "deconvnet": Deconvolution}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # threads waiting for one another would take most of the time
-    yield
-    torch.set_num_threads(threads)
-
-
 def family(name, families):
     found = [beginning for beginning in families if name.startswith(beginning)]
     assert len(found) <= 1
