@@ -280,8 +280,8 @@ class ForwardPass:
         negative = sum(not flow.any_positive for flow in flows)
         reached = f"a gradient reached {len(flows)} of {len(path.rectifiers)} rectifiers"
         if negative:
-            dropped = f"all that reached {negative} of them was negative, which the rule drops"
-            yield rest, f"{reached}, and {dropped}"
+            dropped = "received nothing but negative values, which the rule drops"
+            yield rest, f"{reached}, and {negative} of those {dropped}"
         else:
             yield rest, f"{reached}, and what was positive met closed gates or cancelled"
 

@@ -209,13 +209,14 @@ def _demo() -> Network:
     from captum_guided_ext import demo  # noqa: PLC0415
 
     record = demo.training_record()
+    right = round(record["test_accuracy"] * record["test_pictures"])
     return Network(
         name="demo",
         model=demo.load_demo_network(),
         categories=tuple(demo.CATEGORIES),
         weights=(
-            f"comes with the package; right on {record['test_accuracy']:.1%} of "
-            f"{record['test_pictures']} pictures it never saw"
+            f"comes with the package; right on {right} of {record['test_pictures']} pictures "
+            "it never saw"
         ),
         resize_size=96,
         crop_size=96,

@@ -1,0 +1,43 @@
+"""What the README and the examples say is what happens."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_drop_in():
+    lines = run(sys.executable, "-W", "ignore", "examples/drop_in.py").splitlines()
+    assert len(lines) == 5
+    assert all("the same numbers" in line for line in lines)
+
+
+@pytest.mark.skipif(torch.__version__ < "2.4", reason="written for the Captum it names")
+def test_where_captum_differs():
+    out = run(sys.executable, "-W", "error", "examples/where_captum_differs.py")
+    rows = [line for line in out.splitlines() if re.search(r"\d\.\d{4}", line)]
+    assert [("<- Captum differs" in row) for row in rows] == [False] + 7 * [True]
+    assert "Captum returns a tensor of shape (0,)" in out
+    assert "this package raises: interpolate_mode 'bilinaer' is none of" in out
+
+
+def test_the_readmes_snippets(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 4
+    names = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    assert capsys.readouterr().out == "overridden: 35 ReLU6\n"
+    assert names["maps"].shape == names["images"].shape
+    assert not torch.equal(names["guided"], names["gradient"])
