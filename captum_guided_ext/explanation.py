@@ -240,6 +240,6 @@ def _ranks(values: Tensor) -> npt.NDArray[np.float64]:
 
 
 def _ranked(network: Network, scores: Tensor) -> list[ScoredClass]:
-    probabilities = scores.double().softmax(dim=0)
+    probabilities = scores.cpu().double().softmax(dim=0)
     order = probabilities.argsort(descending=True).tolist()
     return [ScoredClass(i, network.category(i), float(probabilities[i])) for i in order]

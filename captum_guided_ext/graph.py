@@ -105,7 +105,7 @@ class Flow:
     @classmethod
     def of(cls, passed: Tensor, arrived: Tensor) -> Flow:
         """Measure one node's backward step."""
-        passed = passed.double()
+        passed = passed.float()  # half types overflow; some accelerators have no double
         return cls(
             any_positive=bool((arrived > 0).any()),
             magnitude=float(passed.abs().sum()),
