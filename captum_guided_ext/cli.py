@@ -6,20 +6,26 @@ import argparse
 import difflib
 import json
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from captum_guided_ext.demo import CATEGORIES, PictureWorld
+from captum_guided_ext.errors import ModelError, NoRectifierError, OpaqueGraphError
+from captum_guided_ext.explanation import DEFAULT_METHODS, Explanation, explain
+from captum_guided_ext.methods import METHODS
+from captum_guided_ext.models import Network, load_network
+from captum_guided_ext.region_files import RegionError, load_regions
+from captum_guided_ext.regions import Mask, lay_regions
+from captum_guided_ext.report import text_report
+from captum_guided_ext.visualization import draw_explanation, save_figure, write_whole
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    import numpy as np
-    import numpy.typing as npt
-    from PIL.Image import Image
-
-    from captum_guided_ext.explanation import Explanation
-    from captum_guided_ext.models import Network
-
-    Regions = Mapping[str, npt.NDArray[np.bool_]]
+    Regions = Mapping[str, Mask]
 
 __all__ = ["main"]
 
@@ -60,10 +66,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that has no check mark
     arguments = _parser().parse_args(argv)
-    # Behind the parser, so that --help and a mistyped option do not wait for torch.
-    from captum_guided_ext.errors import ModelError, NoRectifierError, OpaqueGraphError  # noqa: PLC0415
-    from captum_guided_ext.region_files import RegionError  # noqa: PLC0415
-
     mistakes = (_UsageError, ModelError, RegionError, NoRectifierError, OpaqueGraphError)
     try:
         _explain(arguments)
@@ -122,10 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--methods",
         metavar="NAME,...",
-        help=(
-            "gradient, input_x_gradient, deconvolution, guided_backprop, grad_cam, "
-            "guided_grad_cam (default: all but input_x_gradient)"
-        ),
+        help=(f"{', '.join(METHODS)} (default: all but input_x_gradient)"),
     )
     add(
         "--regions",
@@ -144,52 +143,44 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _explain(arguments: argparse.Namespace) -> None:
-    from captum_guided_ext.explanation import DEFAULT_METHODS, explain  # noqa: PLC0415
-    from captum_guided_ext.models import load_network  # noqa: PLC0415
-    from captum_guided_ext.report import text_report  # noqa: PLC0415
-
     asked = arguments.methods
     methods = DEFAULT_METHODS if asked is None else _methods(asked)
     if not arguments.images and arguments.model not in (None, "demo"):
         raise _UsageError(f"--model {arguments.model} needs a photo to look at: name one")
     photos = [(Path(name), _open(Path(name))) for name in arguments.images]
-    folder = _folder(Path(arguments.output))
-    network = load_network(
-        arguments.model or ("resnet50" if photos else "demo"),
-        weights=arguments.weights,
-        checkpoint=arguments.checkpoint,
-        device=arguments.device,
-    )
-    if photos:
+    with _output_folder(Path(arguments.output)) as folder:
+        network = load_network(
+            arguments.model or ("resnet50" if photos else "demo"),
+            weights=arguments.weights,
+            checkpoint=arguments.checkpoint,
+            device=arguments.device,
+        )
         cases = [
             (path.name, image, _regions(arguments.regions, network, path, image))
             for path, image in photos
         ]
-    else:
-        cases = [_demo_case(arguments.regions, network)]
-    reports = []
-    for (name, image, regions), stem in zip(cases, _stems(cases), strict=True):
-        explanation = explain(
-            network,
-            image,
-            name=name,
-            target=arguments.target,
-            methods=methods,
-            layer=arguments.layer,
-            regions=regions,
-        )
-        figure = _write(explanation, folder, stem)
-        reports.append(explanation.to_dict() | {"figure": str(figure)})
-        if not arguments.json:
-            print(text_report(explanation))
-            print(f"{'figure':<14}{figure}\n")
+        cases = cases or [_demo_case(arguments.regions, network)]
+        reports = []
+        for (name, image, regions), stem in zip(cases, _stems(cases), strict=True):
+            explanation = explain(
+                network,
+                image,
+                name=name,
+                target=arguments.target,
+                methods=methods,
+                layer=arguments.layer,
+                regions=regions,
+            )
+            figure = _write(explanation, folder, stem)
+            reports.append(explanation.to_dict() | {"figure": str(figure)})
+            if not arguments.json:
+                print(text_report(explanation))
+                print(f"{'figure':<14}{figure}\n")
     if arguments.json:
         print(json.dumps(reports if len(reports) > 1 else reports[0], indent=2))
 
 
 def _methods(text: str) -> list[str]:
-    from captum_guided_ext.methods import METHODS  # noqa: PLC0415
-
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in METHODS:
@@ -197,9 +188,7 @@ def _methods(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _open(path: Path) -> Image:
-    from PIL import Image, ImageOps, UnidentifiedImageError  # noqa: PLC0415
-
+def _open(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
@@ -212,7 +201,10 @@ def _open(path: Path) -> Image:
         raise _UsageError(f"{path} cannot be read as a picture: {error}") from None
 
 
-def _folder(path: Path) -> Path:
+@contextmanager
+def _output_folder(path: Path) -> Iterator[Path]:
+    """Make the folder before any work is done; take a new one away if nothing was written to it."""
+    new = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"
@@ -220,30 +212,27 @@ def _folder(path: Path) -> Path:
         probe.unlink()
     except OSError as error:
         raise _UsageError(f"--output {path} cannot be written to: {error.strerror}") from None
-    return path
+    try:
+        yield path
+    finally:
+        if new and not any(path.iterdir()):
+            path.rmdir()
 
 
-def _regions(file: str | None, network: Network, path: Path, image: Image) -> Regions | None:
-    from captum_guided_ext.region_files import load_regions  # noqa: PLC0415
-    from captum_guided_ext.regions import lay_regions  # noqa: PLC0415
-
+def _regions(file: str | None, network: Network, path: Path, image: Image.Image) -> Regions | None:
     if file is None:
         return None
     masks = load_regions(file, image.size, file_name=path.name)
     return lay_regions(masks, network.lay_mask)
 
 
-def _demo_case(file: str | None, network: Network) -> tuple[str, Image, Regions | None]:
-    from PIL import Image  # noqa: PLC0415
-
-    from captum_guided_ext.demo import CATEGORIES, PictureWorld  # noqa: PLC0415
-
+def _demo_case(file: str | None, network: Network) -> tuple[str, Image.Image, Regions | None]:
     picture = PictureWorld(1, seed=_DEMO_SEED)[0]
     name, image = CATEGORIES[picture.label], Image.fromarray(picture.image)
     return name, image, _regions(file, network, Path(name), image) or picture.masks
 
 
-def _stems(cases: Sequence[tuple[str, Image, Regions | None]]) -> list[str]:
+def _stems(cases: Sequence[tuple[str, Image.Image, Regions | None]]) -> list[str]:
     """Name the output of each picture; of two photos with one name the second is numbered."""
     stems: list[str] = []
     for name, *_ in cases:
@@ -254,12 +243,6 @@ def _stems(cases: Sequence[tuple[str, Image, Regions | None]]) -> list[str]:
 
 
 def _write(explanation: Explanation, folder: Path, stem: str) -> Path:
-    from captum_guided_ext.visualization import (  # noqa: PLC0415
-        draw_explanation,
-        save_figure,
-        write_whole,
-    )
-
     figure = folder / f"{stem}.png"
     try:
         save_figure(draw_explanation(explanation), figure)
