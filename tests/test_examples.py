@@ -34,10 +34,12 @@ def test_where_captum_differs():
 
 def test_the_readmes_snippets(capsys):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     names = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
-    assert capsys.readouterr().out == "overridden: 35 ReLU6\n"
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "overridden: 35 ReLU6"
+    assert re.fullmatch(r"(\w+ \w+) \1 \d+", second)  # the class, found, and a face
     assert names["maps"].shape == names["images"].shape
     assert not torch.equal(names["guided"], names["gradient"])
