@@ -15,9 +15,11 @@ from captum._utils.common import _select_targets as select_targets
 from captum._utils.common import _sort_key_list as sort_key_list
 from captum._utils.common import _verify_select_neuron as select_neuron
 from captum._utils.typing import TargetType
+from captum.attr._utils.attribution import InternalAttribution
 from captum.log import log_usage
 
 __all__ = [
+    "InternalAttribution",
     "TargetType",
     "format_additional_forward_args",
     "format_output",

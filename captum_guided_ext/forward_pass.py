@@ -268,7 +268,12 @@ class ForwardPass:
     ) -> Iterator[tuple[list[int], str]]:
         """Find out, with two more backward passes for just these examples."""
         joined = _captum.reduce_list(scores)
-        plain = self._backward(path, GRADIENT, [joined[zero]])
+
+        def scores_of(examples: list[int]) -> list[Tensor]:
+            # A model may return one score for the whole batch.
+            return [joined[examples] if len(joined) > max(examples) else joined]
+
+        plain = self._backward(path, GRADIENT, scores_of(zero))
         flat = [i for i in checks.zero_examples(plain) if i in zero]
         if flat:
             yield flat, "the plain gradient is zero too, the score does not change with the input"
@@ -276,7 +281,7 @@ class ForwardPass:
         if not rest:
             return
         with path.watched(rule) as flows:
-            self._backward(path, GRADIENT, [joined[rest]])
+            self._backward(path, GRADIENT, scores_of(rest))
         negative = sum(not flow.any_positive for flow in flows)
         reached = f"a gradient reached {len(flows)} of {len(path.rectifiers)} rectifiers"
         if negative:

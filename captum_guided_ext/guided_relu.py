@@ -87,7 +87,8 @@ class GuidedReLU(nn.Module):
     ) -> tuple[nn.Module, int]:
         if isinstance(module, (nn.ReLU, nn.ReLU6)):
             ceiling = 6.0 if isinstance(module, nn.ReLU6) else None
-            return done.setdefault(module, cls(rule, ceiling=ceiling)), 1
+            guided = cls(rule, ceiling=ceiling).train(module.training)
+            return done.setdefault(module, guided), 1
         count = 0
         for name, child in list(module._modules.items()):  # noqa: SLF001 - named_children() skips a module's second name
             if child is None:

@@ -220,6 +220,22 @@ class GuidedBackpropDeconvolutionTest(SeededTest):
     def test_an_input_broadcast_over_the_examples(self):
         self._both(BasicModel_MultiLayer(), (positive(3, 3), positive(1, 3)), 0)
 
+    def test_one_score_for_the_whole_batch(self):
+        class Total(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.relu = nn.ReLU()
+
+            def forward(self, x):
+                return self.relu(x).sum().reshape(1)
+
+        for values in ([[1.0], [2.0]], [[1.0], [-1.0]]):  # the second with a row of zeros
+            inputs = torch.tensor(values)
+            expected = theirs("GuidedBackprop", Total(), inputs=inputs.clone())
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", ".* zero everywhere in example 1", UserWarning)
+                assert torch.equal(ours("GuidedBackprop", Total(), inputs=inputs), expected)
+
     def test_a_tuple_of_one(self):
         self._both(BasicModel_MultiLayer(), (positive(3, 3),), 0)
 
@@ -458,7 +474,7 @@ class FunctionalModelsTest(SeededTest):
         # 1 - relu(1 - x): what arrives at the rectifier is -1
         inputs = torch.tensor([[0.5, 2.0]])
         for name in RULES:
-            with pytest.warns(UserWarning, match="every gradient that reached rectifier 1 of 1"):
+            with pytest.warns(UserWarning, match="reached 1 of 1 rectifiers, .* negative"):
                 got = ours(name, BasicModel(), inputs=inputs, target=0)
             assert not got.any()
             assert theirs(name, BasicModel(), inputs=inputs, target=0).any()
@@ -714,7 +730,7 @@ def test_captum_says_nothing_of_a_map_of_zeros(name):
     with torch.no_grad():
         model[2].weight.copy_(-model[2].weight.abs())
     assert not theirs(name, model, inputs=x[:, 0, 0], target=1).any()
-    with pytest.warns(UserWarning, match="zero everywhere in example 0, 1: every gradient"):
+    with pytest.warns(UserWarning, match="zero everywhere in example 0, 1: .* negative"):
         assert not ours(name, model, inputs=x[:, 0, 0], target=1).any()
 
 

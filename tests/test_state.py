@@ -37,14 +37,6 @@ from captum_guided_ext import (
 from captum_guided_ext.methods import named_maps
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # threads waiting for one another would take most of the time
-    yield
-    torch.set_num_threads(threads)
-
-
 class Net(nn.Module):
     """Convolutions with a buffer, an in-place and a functional rectifier, and a frozen layer."""
 

@@ -15,8 +15,8 @@ from captum.attr import (
 )
 from captum.attr import Deconvolution as CaptumDeconvolution
 from captum.attr import GuidedBackprop as CaptumGuidedBackprop
-from captum.attr._utils.attribution import InternalAttribution
 
+from captum_guided_ext._captum import InternalAttribution
 from captum_guided_ext.attr._core import guided_grad_cam
 from captum_guided_ext.attr._core.guided_backprop_deconvnet import RuleAttribution
 from captum_guided_ext.attr._utils.gradient import rule_gradient_func

@@ -1,0 +1,205 @@
+"""What an import costs and promises, and where Captum's private parts are used."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import captum_guided_ext
+import captum_guided_ext.attr
+
+PACKAGE = Path(captum_guided_ext.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+MODULES = [
+    info.name
+    for info in pkgutil.walk_packages(captum_guided_ext.__path__, "captum_guided_ext.")
+    if not info.name.endswith("__main__")
+]
+
+
+def python(code, *options):
+    return subprocess.run(
+        [sys.executable, *options, "-c", code], capture_output=True, text=True, check=False
+    )
+
+
+# Captum itself imports matplotlib. Once it has, the name is taken away: whoever else asks for it
+# gets an ImportError.
+WITHOUT_DRAWING = """
+import sys, importlib, captum.attr
+for name in [*sys.modules, "torchvision", "matplotlib", "matplotlib.pyplot"]:
+    if name.partition(".")[0] in ("matplotlib", "mpl_toolkits", "torchvision"):
+        sys.modules[name] = None
+"""
+
+
+def test_the_import_is_clean_with_warnings_as_errors():
+    done = python("import captum_guided_ext, captum_guided_ext.attr", "-W", "error")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_import_loads_nothing_heavy():
+    code = "import sys, captum.attr\nbefore = set(sys.modules)\nimport captum_guided_ext\n"
+    code += "print(*sorted(set(sys.modules) - before))"
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "captum_guided_ext" in loaded
+    # of what Captum and torch have not loaded before, nothing but ourselves and Python's own
+    assert loaded - set(sys.stdlib_module_names) <= {"captum_guided_ext", "captum", "torch"}
+    done = python("import sys, captum_guided_ext\nprint('torchvision' in sys.modules)")
+    assert done.stdout == "False\n"
+
+
+def test_our_modules_import_matplotlib_and_torchvision_only_when_they_need_them():
+    done = python(f"{WITHOUT_DRAWING}\nfor name in {MODULES}: importlib.import_module(name)")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["matplotlib", "matplotlib.pyplot", "torchvision.models"])
+def test_that_test_can_fail(name):
+    assert "ModuleNotFoundError" in python(f"{WITHOUT_DRAWING}\nimport {name}").stderr
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_no_module_imports_matplotlib_or_torchvision_at_its_top(file):
+    found = {
+        name.partition(".")[0]
+        for node in at_import(ast.parse(file.read_text(encoding="utf-8")))
+        for name in imported(node)
+    }
+    assert not found & {"matplotlib", "torchvision", "mpl_toolkits", "pandas"}
+
+
+def at_import(node):
+    """Yield the statements that run when a module is imported, without those for types."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from at_import(child)
+
+
+def imported(node):
+    """Return the dotted names an import statement asks for; none of any other statement."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    return []
+
+
+def private(name):
+    """Whether a dotted name of Captum's is none of its public interface."""
+    return name.startswith("captum.") and any(
+        part.startswith("_") and not part.startswith("__") for part in name.split(".")
+    )
+
+
+def privates_of(source):
+    """Return Captum's private names that a file imports, or reaches through an attribute."""
+    tree = ast.parse(source)
+    names = {name for node in ast.walk(tree) for name in imported(node)}
+    names |= {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return {name for name in names if private(name)}
+
+
+def test_captums_private_parts_are_used_in_one_file_only():
+    users = {
+        str(file.relative_to(PACKAGE)): names
+        for file in FILES
+        if (names := privates_of(file.read_text(encoding="utf-8")))
+    }
+    assert users.keys() == {"_captum.py"}, users
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("from captum._utils.common import _run_forward", True),
+        ("import captum._utils.gradient", True),
+        ("from captum.attr import _private", True),
+        ("from captum.attr._core.saliency import Saliency", True),
+        ("import captum\ncaptum._utils.common.x()", True),
+        ("from captum.attr import Saliency", False),
+        ("from captum_guided_ext._captum import run_forward", False),
+        ("from captum.log import log_usage", False),
+    ],
+)
+def test_private_parts_are_recognised(line, found):
+    assert bool(privates_of(line)) is found
+
+
+# --- the public face ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ["captum_guided_ext", *MODULES])
+def test_all_that_a_module_exports_is_there(module):
+    module = importlib.import_module(module)
+    names = getattr(module, "__all__", [])
+    assert len(names) == len(set(names))
+    for name in names:
+        assert getattr(module, name) is not None
+
+
+PUBLIC = {
+    "captum_guided_ext": [
+        "GuidedBackprop", "Deconvolution", "GuidedGradCam", "NeuronGuidedBackprop",
+        "NeuronDeconvolution", "BackwardRule", "GRADIENT", "DECONVNET", "GUIDED", "with_rule",
+        "rectifiers", "ForwardPass", "RectifierReport", "GuidedReLU", "NoRectifierError",
+        "OpaqueGraphError",
+    ],
+    "captum_guided_ext.attr": [
+        "GuidedBackprop", "Deconvolution", "GuidedGradCam", "NeuronGuidedBackprop",
+        "NeuronDeconvolution",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_the_promised_names(module):
+    assert set(PUBLIC[module]) <= set(importlib.import_module(module).__all__)
+    for name in captum_guided_ext.attr.__all__:
+        assert getattr(captum_guided_ext, name) is getattr(captum_guided_ext.attr, name)
+
+
+def public_things():
+    """Yield what the package exports, and the public methods of its classes."""
+    for name in captum_guided_ext.__all__:
+        thing = getattr(captum_guided_ext, name)
+        if not (inspect.isclass(thing) or inspect.isfunction(thing)):
+            continue
+        yield pytest.param(thing, id=name)
+        if inspect.isclass(thing):
+            for member, value in vars(thing).items():
+                if not member.startswith("_") and callable(getattr(thing, member)):
+                    yield pytest.param(value, id=f"{name}.{member}")
+
+
+@pytest.mark.parametrize("thing", list(public_things()))
+def test_everything_public_is_documented(thing):
+    doc = inspect.getdoc(thing)
+    assert doc
+    assert doc.splitlines()[0].endswith((".", ":"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_every_module_is_documented(file):
+    assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+
+
+def test_the_version_is_the_distributions():
+    from importlib.metadata import version
+
+    assert captum_guided_ext.__version__ == version("captum-guided-ext")
+
+
+def test_the_types_are_shipped():
+    assert (PACKAGE / "py.typed").exists()

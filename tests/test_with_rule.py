@@ -1,0 +1,407 @@
+"""Captum's gradient attributions under a rule, against slow computations of their definitions."""
+
+import contextlib
+import copy
+import re
+import warnings
+
+import captum.attr as ca
+import numpy as np
+import pytest
+import torch
+from reference import reference_gradient
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+import captum_guided_ext.attr as ours
+from captum_guided_ext import DECONVNET, GRADIENT, GUIDED, NoRectifierError, with_rule
+from captum_guided_ext.rules import BackwardRule
+
+RULES = {"gradient": GRADIENT, "deconvnet": DECONVNET, "guided": GUIDED}
+each_rule = pytest.mark.parametrize("rule", RULES)
+
+
+class Net(nn.Module):
+    """A smooth network would integrate to the same under every rule: this one has kinks."""
+
+    def __init__(self, act=F.relu):
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 16), nn.Linear(16, 12)
+        self.last = nn.Linear(12, 3)
+        self.act = act
+
+    def forward(self, x, scale=1.0):
+        return self.last(self.act(self.second(self.act(self.first(x) * scale))))
+
+
+def make(act=F.relu):
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return Net(act).eval(), torch.randn(4, 5), torch.randn(4, 5)
+
+
+@contextlib.contextmanager
+def captum_warnings():
+    """Let Captum give the warnings it gives on every call, and no others."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Setting backward hooks on ReLU", UserWarning)
+        warnings.filterwarnings("ignore", r"Input Tensor \d did not already", UserWarning)
+        yield
+
+
+def attribute(attribution, *args, **options):
+    with captum_warnings():
+        return attribution.attribute(*args, **options)
+
+
+def assert_close(got, expected):
+    assert expected.flatten(1).any(1).all()
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-7)
+
+
+def assert_differs(got, other):
+    assert not torch.allclose(got, other, rtol=1e-2, atol=1e-7)
+
+
+# --- the definitions, slowly --------------------------------------------------------------------
+
+
+@each_rule
+def test_saliency(rule):
+    model, x, _ = make()
+    expected = reference_gradient(model, x, rule, [0, 1, 2, 1])
+    method = with_rule(ca.Saliency(model), RULES[rule])
+    assert torch.equal(attribute(method, x, [0, 1, 2, 1], abs=False), expected)
+    assert torch.equal(attribute(method, x, [0, 1, 2, 1]), expected.abs())
+
+
+@each_rule
+def test_input_x_gradient(rule):
+    model, x, _ = make()
+    expected = x * reference_gradient(model, x, rule, 1)
+    method = with_rule(ca.InputXGradient(model), RULES[rule])
+    assert torch.equal(attribute(method, x, 1).detach(), expected)
+
+
+@each_rule
+def test_integrated_gradients(rule):
+    model, x, baseline = make()
+    steps = 8
+    # the middle of each of eight equal steps (Sundararajan et al. 2017, equation 3)
+    total = torch.zeros_like(x)
+    for step in range(steps):
+        point = baseline + (step + 0.5) / steps * (x - baseline)
+        total += reference_gradient(model, point, rule, 1) / steps
+    method = with_rule(ca.IntegratedGradients(model), RULES[rule])
+    options = {"baselines": baseline, "target": 1, "n_steps": steps, "method": "riemann_middle"}
+    assert_close(attribute(method, x, **options).detach(), (x - baseline) * total)
+
+
+@each_rule
+def test_integrated_gradients_in_small_batches(rule):
+    model, x, _ = make()
+    method = with_rule(ca.IntegratedGradients(model), RULES[rule])
+    whole = attribute(method, x, target=1, n_steps=10)
+    parts = attribute(method, x, target=1, n_steps=10, internal_batch_size=7)
+    assert_close(parts.detach(), whole.detach())
+
+
+@each_rule
+def test_integrated_gradients_without_the_input(rule):
+    model, x, _ = make()
+    method = with_rule(ca.IntegratedGradients(model, multiply_by_inputs=False), RULES[rule])
+    assert method.multiplies_by_inputs is False
+    whole = with_rule(ca.IntegratedGradients(model), RULES[rule])
+    alone = attribute(method, x, target=1, n_steps=5)
+    assert_close(attribute(whole, x, target=1, n_steps=5).detach(), (x * alone).detach())
+
+
+@each_rule
+def test_gradient_shap(rule):
+    """Erion et al. 2021: expected gradients, at random points between input and baselines."""
+    model, x, baselines = make()
+    samples, stdev = 6, 0.3
+    method = with_rule(ca.GradientShap(model), RULES[rule])
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002 - where Captum draws from
+    got = attribute(method, x, baselines, n_samples=samples, stdevs=stdev, target=1)
+
+    # the same draws, in Captum's order: noise, then baselines, then the place in between
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    many = x.repeat_interleave(samples, dim=0)
+    noisy = many + torch.normal(0, torch.full_like(many, stdev))
+    drawn = baselines[np.random.choice(len(baselines), len(many)).tolist()]  # noqa: NPY002
+    place = torch.tensor(np.random.uniform(0.0, 1.0, len(many)), dtype=x.dtype)[:, None]  # noqa: NPY002
+    expected = torch.zeros_like(x)
+    for index in range(len(many)):
+        one = slice(index, index + 1)
+        point = place[one] * noisy[one] + (1 - place[one]) * drawn[one]
+        gradient = reference_gradient(model, point, rule, 1)
+        expected[index // samples] += ((noisy[one] - drawn[one]) * gradient)[0] / samples
+    assert_close(got.detach(), expected)
+
+
+@pytest.mark.parametrize("rule", ["deconvnet", "guided"])
+@pytest.mark.parametrize(
+    "build", [ca.Saliency, ca.InputXGradient, ca.IntegratedGradients], ids=lambda c: c.__name__
+)
+def test_the_rule_makes_a_difference(build, rule):
+    model, x, _ = make()
+    options = {"abs": False} if build is ca.Saliency else {}
+    plain = attribute(build(model), x, target=1, **options)
+    ruled = attribute(with_rule(build(model), RULES[rule]), x, target=1, **options)
+    assert_differs(ruled, plain)
+
+
+@pytest.mark.parametrize(
+    "build", [ca.Saliency, ca.InputXGradient, ca.IntegratedGradients], ids=lambda c: c.__name__
+)
+def test_the_gradient_rule_is_the_method_itself(build):
+    model, x, _ = make()
+    expected = attribute(build(model), x, target=1)
+    assert torch.equal(attribute(with_rule(build(model), GRADIENT), x, target=1), expected)
+    # on a network without rectifiers too, of which the other rules say so
+    model, x, _ = make(torch.tanh)
+    expected = attribute(build(model), x, target=1)
+    assert torch.equal(attribute(with_rule(build(model), GRADIENT), x, target=1), expected)
+    with pytest.raises(NoRectifierError, match="Tanh"):
+        attribute(with_rule(build(model), GUIDED), x, target=1)
+
+
+def test_the_gradient_rule_is_gradient_shap_itself():
+    model, x, baselines = make()
+    maps = []
+    for method in (ca.GradientShap(model), with_rule(ca.GradientShap(model), GRADIENT)):
+        torch.manual_seed(0)
+        np.random.seed(0)  # noqa: NPY002 - where Captum draws from
+        maps.append(attribute(method, x, baselines, target=1, stdevs=0.1))
+    assert torch.equal(*maps)
+
+
+def test_a_rule_of_ones_own():
+    model, x, _ = make()
+    linear = BackwardRule("linear", clips_gradient=False, gated_by_input=False)
+    weights = model.last.weight @ model.second.weight @ model.first.weight
+    got = attribute(with_rule(ca.Saliency(model), linear), x, 1, abs=False)
+    assert_close(got, weights[1].detach().expand_as(x))
+
+
+@each_rule
+def test_tuples_targets_and_further_arguments(rule):
+    model, x, other = make()
+    method = with_rule(ca.InputXGradient(lambda a, b, s: model(a * b, s)), RULES[rule])
+    got = attribute(method, (x, other), [(0,), (1,), (2,), (0,)], additional_forward_args=(2.0,))
+    expected = reference_gradient(
+        lambda a, b: model(a * b, 2.0), (x, other), rule, [(0,), (1,), (2,), (0,)]
+    )
+    assert isinstance(got, tuple)
+    for one, gradient, given in zip(got, expected, (x, other), strict=True):
+        assert torch.equal(one.detach(), given * gradient)
+
+
+def test_integrated_gradients_under_the_gradient_rule_are_complete():
+    model, x, baseline = make()
+    method = with_rule(ca.IntegratedGradients(model), GRADIENT)
+    _, delta = attribute(method, x, baseline, 1, n_steps=300, return_convergence_delta=True)
+    assert delta.abs().max() < 1e-2
+
+
+# --- the original -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "build", [ca.Saliency, ca.InputXGradient, ca.IntegratedGradients], ids=lambda c: c.__name__
+)
+def test_the_original_is_untouched(build):
+    model, x, _ = make()
+    original = build(model)
+    before, state = attribute(original, x, target=1), copy.copy(vars(original))
+    ruled = with_rule(original, GUIDED)
+    assert type(ruled) is build
+    assert ruled is not original
+    assert ruled.forward_func is model
+    assert vars(original) == state
+    attribute(ruled, x, target=1)
+    assert torch.equal(attribute(original, x, target=1), before)
+
+
+def test_a_ruled_attribution_can_be_given_another_rule():
+    model, x, _ = make()
+    guided = with_rule(ca.Saliency(model), GUIDED)
+    deconvnet = with_rule(guided, DECONVNET)
+    for method, rule in ((guided, "guided"), (deconvnet, "deconvnet")):
+        expected = reference_gradient(model, x, rule, 1)
+        assert torch.equal(attribute(method, x, 1, abs=False), expected)
+
+
+# --- NoiseTunnel --------------------------------------------------------------------------------
+
+
+def smoothgrad(model, x, rule, samples, stdev):
+    """Smilkov et al. 2017: the mean over noisy copies, the noise drawn as Captum draws it."""
+    many = x.repeat_interleave(samples, dim=0)
+    noisy = many + torch.normal(0, torch.full_like(many, stdev))
+    maps = [reference_gradient(model, noisy[i : i + 1], rule, 1) for i in range(len(many))]
+    return torch.cat(maps).view(len(x), samples, -1).mean(1)
+
+
+@pytest.mark.parametrize(
+    ("build", "rule"),
+    [
+        (ours.GuidedBackprop, "guided"),
+        (ours.Deconvolution, "deconvnet"),
+        (lambda model: with_rule(ca.Saliency(model), GUIDED), "guided"),
+        (lambda model: with_rule(ca.Saliency(model), DECONVNET), "deconvnet"),
+    ],
+    ids=["GuidedBackprop", "Deconvolution", "Saliency guided", "Saliency deconvnet"],
+)
+def test_noise_tunnel(build, rule):
+    model, x, _ = make()
+    method = build(model)
+    options = {"abs": False} if isinstance(method, ca.Saliency) else {}
+    torch.manual_seed(7)
+    got = attribute(ca.NoiseTunnel(method), x, nt_samples=5, stdevs=0.2, target=1, **options)
+    torch.manual_seed(7)
+    assert_close(got, smoothgrad(model, x, rule, 5, 0.2))
+
+
+def test_noise_tunnel_in_parts_and_of_several_inputs():
+    model, x, other = make()
+    tunnel = ca.NoiseTunnel(ours.GuidedBackprop(lambda a, b: model(a + b)))
+    torch.manual_seed(7)
+    got = attribute(
+        tunnel, (x, other), nt_samples=4, nt_samples_batch_size=2, stdevs=(0.0, 0.0), target=1
+    )
+    expected = reference_gradient(lambda a, b: model(a + b), (x, other), "guided", 1)
+    for one, wanted in zip(got, expected, strict=True):
+        assert_close(one, wanted)
+
+
+def test_noise_tunnel_around_guided_grad_cam():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 3))
+        x = torch.rand(2, 1, 8, 8)
+    nn.init.uniform_(model[3].weight, 0, 1)
+    method = ours.GuidedGradCam(model, "1")
+    got = attribute(ca.NoiseTunnel(method), x, nt_samples=2, stdevs=0.0, target=0)
+    assert_close(got, attribute(ca.GuidedGradCam(model, model[1]), x, 0).detach())
+
+
+# --- refusals -----------------------------------------------------------------------------------
+
+LINEAR = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
+BY_ITSELF = "is a rule by itself"
+BY_DEFINITION = "is the guided rule by definition"
+IN_ITS_OWN_WAY = "overrides activations in a way of its own"
+WOULD_IGNORE = "builds a gradient function of its own and would ignore the rule"
+NO_GRADIENTS = "takes no gradients"
+
+REFUSED = {
+    "GuidedBackprop": BY_ITSELF,
+    "Deconvolution": BY_ITSELF,
+    "GuidedGradCam": BY_DEFINITION,
+    "DeepLift": IN_ITS_OWN_WAY,
+    "DeepLiftShap": IN_ITS_OWN_WAY,
+    "LRP": IN_ITS_OWN_WAY,
+    "LayerConductance": WOULD_IGNORE,
+    "LayerGradientXActivation": WOULD_IGNORE,
+    "LayerActivation": "",
+    "LayerGradCam": WOULD_IGNORE,
+    "LayerGradientShap": WOULD_IGNORE,
+    "LayerIntegratedGradients": WOULD_IGNORE,
+    "LayerDeepLift": "",
+    "LayerDeepLiftShap": "",
+    "LayerLRP": "",
+    "LayerFeatureAblation": "",
+    "LayerFeaturePermutation": "",
+    "InternalInfluence": WOULD_IGNORE,
+    "NeuronGradient": WOULD_IGNORE,
+    "NeuronIntegratedGradients": WOULD_IGNORE,
+    "NeuronGradientShap": WOULD_IGNORE,
+    "NeuronConductance": WOULD_IGNORE,
+    "NeuronDeepLift": "",
+    "NeuronDeepLiftShap": "",
+    "NeuronFeatureAblation": "",
+    "NeuronGuidedBackprop": "",
+    "NeuronDeconvolution": "",
+    "FeatureAblation": NO_GRADIENTS,
+    "FeaturePermutation": NO_GRADIENTS,
+    "Occlusion": NO_GRADIENTS,
+    "ShapleyValues": NO_GRADIENTS,
+    "ShapleyValueSampling": NO_GRADIENTS,
+    "Lime": NO_GRADIENTS,
+    "KernelShap": NO_GRADIENTS,
+}
+ACCEPTED = {"Saliency", "InputXGradient", "IntegratedGradients", "GradientShap"}
+NO_METHODS = {  # base classes, wrappers, and what needs another library or a language model
+    "Attribution", "GradientAttribution", "PerturbationAttribution", "NeuronAttribution",
+    "LayerAttribution", "DataLoaderAttribution", "LimeBase", "NoiseTunnel",
+    "LLMAttribution", "LLMGradientAttribution", "RemoteLLMAttribution",
+}  # fmt: skip
+
+
+def construct(module, name):
+    kind = getattr(module, name)
+    takes_layer = name.startswith(("Layer", "Neuron", "Internal", "GuidedGradCam"))
+    return kind(LINEAR, LINEAR[0]) if takes_layer else kind(LINEAR)
+
+
+def test_the_tables_hold_all_of_captums_attributions():
+    every = {
+        name
+        for name in ca.__all__
+        if isinstance(getattr(ca, name), type) and issubclass(getattr(ca, name), ca.Attribution)
+    }
+    assert every == REFUSED.keys() | ACCEPTED | NO_METHODS
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name):
+    pattern = rf"with_rule .*\b{name}\b.* {re.escape(REFUSED[name])}"
+    with pytest.raises(TypeError, match=pattern if REFUSED[name] else rf"with_rule .*\b{name}\b"):
+        with_rule(construct(ca, name), GUIDED)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("GuidedBackprop", BY_ITSELF),
+        ("Deconvolution", BY_ITSELF),
+        ("GuidedGradCam", BY_DEFINITION),
+        ("NeuronGuidedBackprop", ""),
+        ("NeuronDeconvolution", ""),
+    ],
+)
+def test_ours_are_refused(name, reason):
+    with pytest.raises(TypeError, match=rf"with_rule does not apply to {name}: .*{reason}"):
+        with_rule(construct(ours, name), DECONVNET)
+
+
+def test_noise_tunnel_is_refused_with_the_way_round():
+    way = re.escape("NoiseTunnel(with_rule(method, rule))")
+    with pytest.raises(TypeError, match=rf"does not apply to NoiseTunnel: .*{way}"):
+        with_rule(ca.NoiseTunnel(ca.Saliency(LINEAR)), GUIDED)
+
+
+@pytest.mark.parametrize("name", sorted(ACCEPTED))
+def test_accepted(name):
+    assert isinstance(with_rule(construct(ca, name), GUIDED), getattr(ca, name))
+
+
+@pytest.mark.parametrize("wrong", [None, LINEAR, "Saliency", ca.Saliency], ids=repr)
+def test_what_is_no_attribution(wrong):
+    with pytest.raises(TypeError, match="with_rule needs a gradient attribution"):
+        with_rule(wrong, GUIDED)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("NeuronGradient", {"neuron_selector": 0}), ("LayerGradCam", {"target": 0})],
+)
+def test_why_the_layer_and_neuron_variants_are_refused(name, arguments):
+    """They never ask the function a rule would be given to."""
+    method = construct(ca, name)
+    method.gradient_func = "no function at all"
+    assert attribute(method, torch.rand(2, 5), **arguments) is not None
