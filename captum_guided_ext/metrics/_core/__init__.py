@@ -1,0 +1,1 @@
+"""The metrics, laid out as in ``captum.metrics``."""

@@ -1,0 +1,410 @@
+"""Infidelity of attributions (Yeh et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import wraps
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from captum_guided_ext import _captum, checks
+from captum_guided_ext.metrics._utils.draws import find_draws
+from captum_guided_ext.metrics._utils.resampling import mean_standard_error, resampled_interval
+from captum_guided_ext.metrics._utils.sampling import PerturbedSamples, per_sample, summed
+from captum_guided_ext.metrics.perturbations import Perturbation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from captum_guided_ext._captum import BaselineType, TargetType
+    from captum_guided_ext.metrics._utils.draws import Draws
+
+    Attributions = Tensor | tuple[Tensor, ...]
+
+__all__ = [
+    "InfidelitySamples",
+    "infidelity",
+    "infidelity_perturb_func_decorator",
+    "sample_infidelity",
+]
+
+
+def infidelity_perturb_func_decorator(
+    multiply_by_inputs: bool = True,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a function that returns perturbed inputs into one that returns perturbations as well.
+
+    Args:
+        multiply_by_inputs: Divide the perturbation by ``x - baseline``, for attributions that are
+            multiplied by it (input x gradient, integrated gradients). Where that is 0, the
+            perturbation is left as it is. Default: True, as in Captum.
+
+    Returns:
+        A decorator for ``perturb_func(inputs)`` or ``perturb_func(inputs, baselines)``.
+
+    Example:
+        >>> @infidelity_perturb_func_decorator(multiply_by_inputs=False)
+        ... def perturb(inputs):
+        ...     return inputs - 0.003 * torch.randn_like(inputs)
+    """
+
+    def decorate(perturb_func: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(perturb_func)
+        def perturb(
+            inputs: Attributions, baselines: BaselineType = None
+        ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+            given = () if baselines is None else (baselines,)
+            perturbed = _captum.format_tensor_into_tuples(perturb_func(inputs, *given))
+            xs = _captum.format_tensor_into_tuples(inputs)
+            perturbations = tuple(x - p for x, p in zip(xs, perturbed, strict=True))
+            if multiply_by_inputs:
+                perturbations = _per_unit_of_input(perturbations, xs, baselines)
+            return perturbations, perturbed
+
+        return perturb
+
+    return decorate
+
+
+def _per_unit_of_input(
+    perturbations: tuple[Tensor, ...], xs: tuple[Tensor, ...], baselines: BaselineType
+) -> tuple[Tensor, ...]:
+    references = [0] * len(xs) if baselines is None else _captum.format_baseline(baselines, xs)
+    return tuple(
+        _captum.safe_div(perturbation, x - reference, default_denom=1.0)
+        for perturbation, x, reference in zip(perturbations, xs, references, strict=True)
+    )
+
+
+def _safe_div(numerator: Tensor, denominator: Tensor) -> Tensor:
+    quotient: Tensor = _captum.safe_div(numerator, denominator)
+    return quotient
+
+
+class InfidelitySamples(NamedTuple):
+    """What one method's infidelity is made of, sample by sample.
+
+    Attributes:
+        predicted: What the attribution says the score falls by: the sum of ``I`` times
+            attribution, shape (examples, samples).
+        fall: What it falls by, ``f(x) - f(x - I)``, of that shape.
+        is_sampled: Whether chance decided which perturbations were made.
+    """
+
+    predicted: Tensor
+    fall: Tensor
+    is_sampled: bool
+
+    def errors(self, *, normalize: bool) -> Tensor:
+        """Return the squared error of each sample, after the optimal scaling if asked for."""
+        predicted = self.predicted * self.scale()[:, None] if normalize else self.predicted
+        return (predicted - self.fall).square()
+
+    def scale(self) -> Tensor:
+        """Return of each example the factor that brings the attribution closest to the falls."""
+        return _safe_div((self.predicted * self.fall).sum(dim=1), self.predicted.pow(2).sum(dim=1))
+
+    def infidelity(self, *, normalize: bool) -> Tensor:
+        """Return the infidelity of each example, shape (examples,)."""
+        return self.errors(normalize=normalize).mean(dim=1)
+
+    def standard_error(self) -> Tensor | None:
+        """Return the standard error of each infidelity that is not normalised.
+
+        None where it has none: of one sample, or of perturbations that were not drawn.
+        """
+        if not self.is_sampled:
+            return None
+        return mean_standard_error(self.errors(normalize=False))
+
+    def interval(self, *, normalize: bool, resamples: int = 1000) -> Tensor | None:
+        """Return a 95 % interval of each infidelity, by resampling its samples, (examples, 2).
+
+        The percentile bootstrap (Efron & Tibshirani 1993, chapter 13). From few samples it is too
+        short, more so for the normalised infidelity, whose scale is fitted to the same samples.
+        None as in :meth:`standard_error`.
+        """
+        if not self.is_sampled or self.fall.shape[1] < 2:  # noqa: PLR2004
+            return None
+        products = torch.stack(
+            [self.predicted.pow(2), self.predicted * self.fall, self.fall.pow(2)]
+        )
+
+        def statistic(means: Tensor) -> Tensor:
+            square, cross, fall = means.unbind()
+            if not normalize:
+                return square - 2 * cross + fall
+            return fall - _safe_div(cross, square) * cross
+
+        return resampled_interval(products, statistic, resamples)
+
+
+@_captum.log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
+def infidelity(
+    forward_func: Callable[..., Tensor],
+    perturb_func: Callable[..., Any],
+    inputs: Attributions,
+    attributions: Attributions | Mapping[str, Attributions],
+    baselines: BaselineType = None,
+    additional_forward_args: object = None,
+    target: TargetType = None,
+    n_perturb_samples: int = 10,
+    max_examples_per_batch: int | None = None,
+    normalize: bool = False,
+    *,
+    multiplies_by_inputs: bool | Collection[str] = False,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
+    image_indices: Sequence[int] | None = None,
+    return_standard_error: bool = False,
+    show_progress: bool = False,
+) -> Any:
+    """Return how far attributions are from saying what a perturbation does to the score.
+
+    The expected squared difference of the sum of ``I`` times attribution and
+    ``f(x) - f(x - I)``, over perturbations ``I`` (Yeh et al. 2019, arXiv:1901.09392, definition
+    2.1). Costs one forward pass of ``inputs`` and one of each perturbed input, however many
+    attributions are scored.
+
+    Args:
+        forward_func: A module or any callable that returns a tensor.
+        perturb_func: A :class:`~captum_guided_ext.metrics.Perturbation`, or a function of Captum's
+            form: it takes inputs whose examples are repeated, and ``baselines`` where they are
+            given, and returns perturbations and perturbed inputs.
+        inputs: A tensor or a tuple of them, the examples along dimension 0.
+        attributions: Of the form and shapes of ``inputs``; or several, by name. A map of one
+            channel, as Grad-CAM's, counts for every channel.
+        baselines: As in Captum: passed to ``perturb_func``. Default: None.
+        additional_forward_args: As in Captum. Default: None.
+        target: Which output was explained, as in Captum. Default: None, for a model with one
+            output per example.
+        n_perturb_samples: Number of perturbations of each example. Default: 10.
+        max_examples_per_batch: Most perturbed inputs in one forward pass, at least one of each
+            example. Default: ten of each example (Captum: all of them).
+        normalize: Scale each example's attribution by the factor that makes its infidelity
+            smallest, as the authors' code does. Default: False.
+        multiplies_by_inputs: Whether the attribution is multiplied by ``x - baseline`` already, or
+            the names of those that are. They are scored with ``I / (x - baseline)``. Leave it out
+            where ``perturb_func`` divides. Default: False.
+        generator: Source of all randomness: one seed is drawn from it. Default: the global
+            generators, used as Captum uses them.
+        seed: Instead of ``generator``. The same seed gives an image the same perturbations,
+            whatever batch it is in and however it is split. A function of Captum's form is then
+            called for each of them alone, with torch's, numpy's and Python's global generators
+            seeded for it and put back.
+        image_indices: With ``generator`` or ``seed``, the number of each example's image. Default:
+            its place in the batch.
+        return_standard_error: Return the standard error as well. Default: False.
+        show_progress: Show a progress bar on standard error. Default: False.
+
+    Returns:
+        The infidelity of each example, shape (examples,), or by name; with
+        ``return_standard_error`` each as a tuple ``(infidelity, standard_error)``. The standard
+        error is that of a mean of ``n_perturb_samples`` samples, NaN for one sample, and 0 for
+        perturbations that are not drawn.
+
+    Raises:
+        TypeError: for inputs, outputs or numbers of a wrong kind.
+        ValueError: for shapes that do not match, a missing or impossible target, NaN or infinity;
+            for ``normalize`` with ``return_standard_error``: with a scale fitted to the samples,
+            it is no mean of them.
+
+    Differs from Captum on purpose:
+        A missing target on several outputs is an error (Captum compares other numbers), so are
+        several scores for one example. The unperturbed forward pass is made once, not once per
+        chunk. Sums are in single precision at least, whatever the type of the inputs, and
+        memory layouts other than the default work.
+
+    Example:
+        >>> maps = {"guided_backprop": GuidedBackprop(model).attribute(images, target=labels)}
+        >>> infidelity(model, NoisyBaseline(), images, maps, target=labels, seed=0)
+    """
+    if normalize and return_standard_error:
+        raise ValueError(
+            "a normalised infidelity has no standard error, since its scale is fitted to the "
+            "samples: leave out normalize or return_standard_error"
+        )
+    xs = checks.check_inputs(inputs)
+    named = attributions if isinstance(attributions, Mapping) else {"": attributions}
+    if isinstance(multiplies_by_inputs, bool):
+        multiplied: Collection[str] = set(named) if multiplies_by_inputs else ()
+    else:
+        multiplied = multiplies_by_inputs
+    samples = sample_infidelity(
+        forward_func,
+        perturb_func,
+        xs,
+        {name: _captum.format_tensor_into_tuples(one) for name, one in named.items()},
+        baselines=baselines,
+        additional_forward_args=additional_forward_args,
+        target=target,
+        n_perturb_samples=n_perturb_samples,
+        max_examples_per_batch=max_examples_per_batch,
+        multiplied=multiplied,
+        draws=find_draws(generator, seed, image_indices, len(xs[0]), "infidelity"),
+        show_progress=show_progress,
+    )
+    results: dict[str, Any] = {}
+    for name, one in samples.items():
+        value = one.infidelity(normalize=normalize)
+        results[name] = value
+        if return_standard_error:
+            error = one.standard_error()
+            results[name] = value, torch.zeros_like(value) if error is None else error
+    return results if isinstance(attributions, Mapping) else results[""]
+
+
+def sample_infidelity(
+    forward_func: Callable[..., Tensor],
+    perturb_func: Callable[..., Any],
+    xs: tuple[Tensor, ...],
+    attributions: Mapping[str, tuple[Tensor, ...]],
+    *,
+    baselines: BaselineType,
+    additional_forward_args: object,
+    target: TargetType,
+    n_perturb_samples: int,
+    max_examples_per_batch: int | None,
+    multiplied: Collection[str],
+    draws: Draws | None,
+    show_progress: bool,
+    scores: Tensor | None = None,
+) -> dict[str, InfidelitySamples]:
+    """Make the perturbations, and measure each attribution on all of them.
+
+    The arguments are those of :func:`infidelity`, formatted; and ``scores``, the score of each
+    unperturbed example, where it is known already.
+    """
+    for name, given in attributions.items():
+        _check_shapes(name, given, xs)
+    arguments = _captum.format_additional_forward_args(additional_forward_args)
+    references = None if baselines is None else _captum.format_baseline(baselines, xs)
+    perturbed_samples = PerturbedSamples(
+        perturb_func, xs, () if references is None else (references,), draws
+    )
+    examples = len(xs[0])
+    if scores is None:
+        with torch.no_grad():
+            scores = _scores(forward_func, xs, target, arguments)
+
+    def measure(count: int) -> Tensor:
+        made = perturbed_samples.take(count)
+        perturbations, perturbed = _checked(made, xs, examples * count)
+        after = _scores(
+            forward_func,
+            perturbed,
+            _captum.expand_target(
+                target, count, expansion_type=_captum.ExpansionTypes.repeat_interleave
+            ),
+            _captum.expand_additional_forward_args(
+                arguments, count, expansion_type=_captum.ExpansionTypes.repeat_interleave
+            ),
+        )
+        numbers = [scores.repeat_interleave(count, dim=0) - after]
+        per_unit: tuple[Tensor, ...] | None = None
+        for name, given in attributions.items():
+            steps = perturbations
+            if name in multiplied:
+                per_unit = per_unit or _per_unit(perturbations, xs, references, count)
+                steps = per_unit
+            numbers.append(_predicted(given, steps, count))
+        same_type = [one.to(numbers[0].dtype) for one in numbers]
+        return torch.stack(same_type).reshape(-1, examples, count)
+
+    fall, *predicted = per_sample(
+        xs,
+        n_perturb_samples,
+        measure,
+        max_examples_per_batch=max_examples_per_batch,
+        show_progress=show_progress,
+        label="infidelity",
+    )
+    is_sampled = not isinstance(perturb_func, Perturbation) or perturb_func.is_sampled
+    return {
+        name: InfidelitySamples(one, fall, is_sampled)
+        for name, one in zip(attributions, predicted, strict=True)
+    }
+
+
+def _scores(
+    forward_func: Callable[..., Tensor],
+    xs: tuple[Tensor, ...],
+    target: TargetType,
+    arguments: tuple[object, ...] | None,
+) -> Tensor:
+    output = checks.check_output(_captum.run_forward(forward_func, xs, None, arguments))
+    scores = checks.select_target(output, target)
+    if len(scores) != len(xs[0]):
+        raise ValueError(
+            f"the model returned {len(scores)} scores for {len(xs[0])} examples, and infidelity "
+            "needs one for each"
+        )
+    checks.check_finite(scores, "the model's score")
+    return summed(scores[:, None])
+
+
+def _predicted(given: tuple[Tensor, ...], steps: tuple[Tensor, ...], count: int) -> Tensor:
+    """Return the sum of attribution times perturbation of each perturbed input."""
+    sums = [
+        summed(_widened(one).repeat_interleave(count, dim=0) * _widened(step))
+        for one, step in zip(given, steps, strict=True)
+    ]
+    return torch.stack(sums).sum(dim=0) if len(sums) > 1 else sums[0]
+
+
+def _widened(values: Tensor) -> Tensor:
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def _per_unit(
+    perturbations: tuple[Tensor, ...],
+    xs: tuple[Tensor, ...],
+    references: tuple[Any, ...] | None,
+    count: int,
+) -> tuple[Tensor, ...]:
+    def expanded(value: Any) -> Any:
+        repeats = isinstance(value, Tensor) and value.shape[:1] == xs[0].shape[:1]
+        return value.repeat_interleave(count, dim=0) if repeats else value
+
+    return _per_unit_of_input(
+        perturbations,
+        tuple(map(expanded, xs)),
+        None if references is None else tuple(map(expanded, references)),
+    )
+
+
+def _check_shapes(name: str, given: tuple[Tensor, ...], xs: tuple[Tensor, ...]) -> None:
+    label = f"attributions[{name!r}]" if name else "attributions"
+    if len(given) != len(xs):
+        raise ValueError(f"{label} holds {len(given)} tensors, and inputs hold {len(xs)}")
+    for one, x in zip(given, xs, strict=True):
+        if not isinstance(one, Tensor):
+            raise TypeError(f"{label} must be tensors, not {type(one).__name__}")
+        one_channel = x.dim() > 1 and one.shape == (len(x), 1, *x.shape[2:])
+        if one.shape != x.shape and not one_channel:
+            raise ValueError(
+                f"{label} has shape {tuple(one.shape)}, and the inputs have {tuple(x.shape)}"
+            )
+        checks.check_finite(one, label)
+
+
+def _checked(
+    made: Any, xs: tuple[Tensor, ...], examples: int
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Return what a perturbation made as two tuples, if it is two of the inputs' form."""
+    if not (isinstance(made, tuple) and len(made) == 2):  # noqa: PLR2004
+        raise TypeError(
+            "perturb_func must return the perturbations and the perturbed inputs; one that returns "
+            "perturbed inputs alone is decorated with infidelity_perturb_func_decorator"
+        )
+    formatted = []
+    for name, given in zip(("perturbations", "perturbed inputs"), made, strict=True):
+        tensors = _captum.format_tensor_into_tuples(given)
+        shapes = [tuple(one.shape) for one in tensors]
+        wanted = [(examples, *x.shape[1:]) for x in xs]
+        if shapes != wanted:
+            raise ValueError(f"perturb_func returned {name} of shapes {shapes}, not {wanted}")
+        formatted.append(tensors)
+    return formatted[0], formatted[1]

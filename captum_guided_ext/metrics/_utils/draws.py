@@ -1,0 +1,211 @@
+"""Random numbers that depend on what they are for, and not on when they are drawn.
+
+Each seed, purpose, image and sample has a stream of its own. The noise of an image is therefore
+the same in whatever batch, order or process it is drawn.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    Inputs = Tensor | tuple[Tensor, ...]
+
+__all__ = [
+    "Draws",
+    "RowByRow",
+    "find_draws",
+    "joined",
+    "of_row",
+    "seed_from",
+    "seeded_globally",
+]
+
+_LEGACY_SEEDS = 2**32  # numpy's and, on the CPU, torch's generators take no more
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Independent streams of random numbers for the images of a batch.
+
+    Args:
+        seed: Not negative.
+        images: Which image each example of the batch is; the batch it is in does not matter.
+        purpose: What the numbers are for. Other purposes get other numbers.
+    """
+
+    seed: int
+    images: Sequence[int]
+    purpose: str
+
+    def seed_of(self, example: int, sample: int) -> int:
+        """Return the seed of sample ``sample`` of the ``example``-th image of the batch."""
+        key = [self.seed, zlib.crc32(self.purpose.encode()), self.images[example], sample]
+        return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+
+    def seeds(self, samples: Sequence[int]) -> list[int]:
+        """Return the seeds of these samples of each example, those of one example together."""
+        return [self.seed_of(e, sample) for e in range(len(self.images)) for sample in samples]
+
+    def generator(self, example: int, sample: int, device: torch.device) -> torch.Generator:
+        """Return a fresh generator for it on ``device``."""
+        return torch.Generator(device).manual_seed(self.seed_of(example, sample))
+
+
+def seed_from(generator: torch.Generator | None, seed: int | None) -> int | None:
+    """Return the one seed meant by ``generator`` (one draw from it) or ``seed``.
+
+    Returns:
+        None, where neither is given.
+
+    Raises:
+        TypeError: if they are of another kind.
+        ValueError: if both are given, or a negative seed.
+    """
+    if generator is not None and seed is not None:
+        raise ValueError("generator and seed are two ways to say the same: give one of them")
+    if seed is not None:
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise TypeError(f"seed must be a whole number, not {type(seed).__name__}")
+        if seed < 0:
+            raise ValueError(f"seed must not be negative, and is {seed}")
+        return seed
+    if generator is None:
+        return None
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator, not {type(generator).__name__}")
+    drawn = torch.randint(2**62, (), generator=generator, device=generator.device)
+    return int(drawn)
+
+
+def find_draws(
+    generator: torch.Generator | None,
+    seed: int | None,
+    images: Sequence[int] | None,
+    examples: int,
+    purpose: str,
+) -> Draws | None:
+    """Return the draws of a batch of ``examples``; None for the global stream, as Captum has it.
+
+    Raises:
+        ValueError: if ``images`` does not name each example, once and by a number from 0.
+    """
+    found = seed_from(generator, seed)
+    if found is None:
+        return None
+    named = range(examples) if images is None else [int(image) for image in images]
+    if len(named) != examples or len(set(named)) != examples or min(named, default=0) < 0:
+        raise ValueError(
+            f"image_indices must hold a different number, 0 or more, for each of the {examples} "
+            f"examples, and is {list(named)}"
+        )
+    return Draws(found, named, purpose)
+
+
+@contextmanager
+def seeded_globally(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the global generators of torch, numpy and Python for the ``with`` block only.
+
+    For code that knows no other way to be given its random numbers. Global state belongs to the
+    whole process: another thread that draws meanwhile sees it.
+    """
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 - what Captum uses
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        try:
+            torch.default_generator.manual_seed(seed)
+            if device.type == "cuda":
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(seed)
+            np.random.seed(seed % _LEGACY_SEEDS)  # noqa: NPY002
+            random.seed(seed)
+            yield
+        finally:
+            np.random.set_state(legacy)  # noqa: NPY002
+            random.setstate(python)
+
+
+def _global_state(device: torch.device) -> tuple[Any, ...]:
+    legacy: Any = np.random.get_state()  # noqa: NPY002
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    return random.getstate(), legacy[1].tobytes(), legacy[2], *(s.numpy().tobytes() for s in states)
+
+
+class RowByRow:
+    """An attribution function whose results do not depend on the batch an example is in.
+
+    It is run on the whole batch. If that moved a global generator (``NoiseTunnel`` draws its
+    noise there, ``GradientShap`` its baselines), then the result is dropped, and this and every
+    later batch is run example by example, each with global generators seeded for it.
+
+    Args:
+        function: Of the form of Captum's ``attribute``: ``function(inputs, **arguments)``.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._draws_globally = False
+
+    def __call__(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        arguments: Mapping[str, Any],
+        seeds: Sequence[int],
+    ) -> Any:
+        """Return the attributions of ``inputs``.
+
+        Args:
+            inputs: The examples along dimension 0.
+            arguments: Keyword arguments of the function. Of tensors and lists with one entry per
+                example each example gets its own.
+            seeds: Of each example.
+        """
+        first = inputs if isinstance(inputs, Tensor) else inputs[0]
+        if not self._draws_globally:
+            with seeded_globally(seeds[0], first.device):
+                before = _global_state(first.device)
+                result = self._function(inputs, **arguments)
+                self._draws_globally = before != _global_state(first.device)
+            if not self._draws_globally:
+                return result
+        rows = []
+        for row, seed in enumerate(seeds):
+            given = {name: of_row(value, row, len(seeds)) for name, value in arguments.items()}
+            with seeded_globally(seed, first.device):
+                rows.append(self._function(of_row(inputs, row, len(seeds)), **given))
+        return joined(rows)
+
+
+def of_row(value: Any, row: int, rows: int) -> Any:
+    """Return the part of ``value`` that belongs to one example, where it has one for each."""
+    if isinstance(value, Tensor):
+        return value[row : row + 1] if value.dim() and len(value) == rows else value
+    if isinstance(value, list):
+        return value[row : row + 1] if len(value) == rows else value
+    if isinstance(value, tuple):  # of inputs, baselines or further arguments; or one class's index
+        return tuple(of_row(one, row, rows) for one in value)
+    return value
+
+
+def joined(rows: Sequence[Any]) -> Any:
+    """Put results of single examples together: tensors along dimension 0, tuples by place.
+
+    Raises:
+        TypeError: for anything but tensors and tuples of them.
+    """
+    if isinstance(rows[0], Tensor):
+        return torch.cat(list(rows))
+    if isinstance(rows[0], tuple):
+        return tuple(joined(column) for column in zip(*rows, strict=True))
+    raise TypeError(f"a {type(rows[0]).__name__} is no tensor and no tuple of tensors")
