@@ -1,37 +1,46 @@
-"""The command line: ``captum-guided explain``."""
+"""The command line: ``captum-guided explain`` and ``captum-guided benchmark``."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 import json
+import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from captum_guided_ext.benchmarking import benchmark
+from captum_guided_ext.comparison import DEFAULT_METRICS
+from captum_guided_ext.datasets import DEMO_SEED, PreparedPictures, open_data, open_picture
 from captum_guided_ext.demo import CATEGORIES, PictureWorld
-from captum_guided_ext.errors import ModelError, NoRectifierError, OpaqueGraphError
+from captum_guided_ext.errors import DataError, ModelError, NoRectifierError, OpaqueGraphError
 from captum_guided_ext.explanation import DEFAULT_METHODS, Explanation, explain
+from captum_guided_ext.files import write_whole
+from captum_guided_ext.layers import resolve_layer
 from captum_guided_ext.methods import METHODS
-from captum_guided_ext.models import Network, load_network
+from captum_guided_ext.models import Network, find_device, load_network
+from captum_guided_ext.processes import OtherProcessError, local_rank
 from captum_guided_ext.region_files import RegionError, load_regions
 from captum_guided_ext.regions import Mask, lay_regions
-from captum_guided_ext.report import text_report
-from captum_guided_ext.visualization import draw_explanation, save_figure, write_whole
+from captum_guided_ext.report import benchmark_report, text_report
+from captum_guided_ext.scoring import METRICS, LocalisationMetric
+from captum_guided_ext.visualization import draw_explanation, save_figure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     Regions = Mapping[str, Mask]
 
 __all__ = ["main"]
 
 _USAGE_ERROR = 2
+_SKIPPED = 3
+_FAILED = 1
 _INTERRUPTED = 130
-_DEMO_SEED = 2026  # of the world the embedded picture is drawn from; training saw other seeds
 
 
 class _UsageError(Exception):
@@ -58,7 +67,10 @@ def _choices(name: str, names: Iterable[str]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 2 for a mistake of the caller's.
+    """Run the command line and return its exit code.
+
+    0; 1 where another process of the run died; 2 for a mistake of the caller's; 3 where pictures of
+    a data set could not be read and were left out.
 
     Args:
         argv: The arguments. Default: the process's own.
@@ -66,15 +78,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that has no check mark
     arguments = _parser().parse_args(argv)
-    mistakes = (_UsageError, ModelError, RegionError, NoRectifierError, OpaqueGraphError)
+    mistakes = (
+        _UsageError, DataError, ModelError, RegionError, NoRectifierError, OpaqueGraphError,
+    )  # fmt: skip
     try:
-        _explain(arguments)
+        code: int = arguments.run(arguments)
     except mistakes as error:
-        print(f"captum-guided explain: {' '.join(str(error).split())}", file=sys.stderr)
+        _complain(arguments.command, error)
         return _USAGE_ERROR
+    except OtherProcessError as error:
+        _complain(arguments.command, error)
+        return _FAILED
     except KeyboardInterrupt:
         return _INTERRUPTED
-    return 0
+    return code
+
+
+def _complain(command: str, error: Exception) -> None:
+    print(f"captum-guided {command}: {' '.join(str(error).split())}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,24 +104,18 @@ def _parser() -> argparse.ArgumentParser:
         description="See which pixels a network's prediction rests on, and how far to believe it.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
-    explain = commands.add_parser(
-        "explain",
-        help="explain the prediction of a picture: a figure and a report",
-        description=(
-            "Explain what a network predicts for a picture: a figure with one map per method, and "
-            "a report with the regions that carry the map and its limits as numbers. Without "
-            "arguments: a picture and a network that come with the package."
-        ),
-        epilog="example: captum-guided explain zebra.jpg --model resnet50 --target zebra",
-    )
-    add = explain.add_argument
-    add("images", nargs="*", metavar="PHOTO", help="picture files")
+    _add_explain(commands)
+    _add_benchmark(commands)
+    return parser
+
+
+def _add_network(add: Callable[..., Any], default: str) -> None:
     add(
         "--model",
         metavar="NAME",
         help=(
             "a torchvision classification network, 'demo', or MODULE:FACTORY for one of your own "
-            "(default: resnet50 for a photo, demo without one)"
+            f"(default: {default})"
         ),
     )
     add(
@@ -115,6 +130,23 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="Grad-CAM's layer, dotted (default: the last feature map)",
     )
+    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
+
+
+def _add_explain(commands: Any) -> None:
+    explain = commands.add_parser(
+        "explain",
+        help="explain the prediction of a picture: a figure and a report",
+        description=(
+            "Explain what a network predicts for a picture: a figure with one map per method, and "
+            "a report with the regions that carry the map and its limits as numbers. Without "
+            "arguments: a picture and a network that come with the package."
+        ),
+        epilog="example: captum-guided explain zebra.jpg --model resnet50 --target zebra",
+    )
+    add = explain.add_argument
+    add("images", nargs="*", metavar="PHOTO", help="picture files")
+    _add_network(add, "resnet50 for a photo, demo without one")
     add(
         "--target",
         default="top1",
@@ -138,13 +170,86 @@ def _parser() -> argparse.ArgumentParser:
         help="where the figure and the report go, as PNG and JSON (default: %(default)s)",
     )
     add("--json", action="store_true", help="print the report as JSON")
-    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
-    return parser
+    explain.set_defaults(run=_explain, command="explain")
 
 
-def _explain(arguments: argparse.Namespace) -> None:
+def _add_benchmark(commands: Any) -> None:
+    parser = commands.add_parser(
+        "benchmark",
+        help="score attribution methods on a data set: tables with intervals and a figure",
+        description=(
+            "Score attribution methods on a data set. Rows are written as they come: a run that "
+            "was stopped goes on when the same command is run again. Many processes: torchrun "
+            "--nproc-per-node 2 -m captum_guided_ext benchmark ..."
+        ),
+        epilog=(
+            "example: captum-guided benchmark --data demo --limit 20 --output results. Exit code: "
+            "0; 1 if another process died; 2 for a mistake; 3 if pictures were skipped."
+        ),
+    )
+    add = parser.add_argument
+    add(
+        "--data",
+        required=True,
+        metavar="DATA",
+        help=(
+            "a folder of pictures, or of one folder per class; 'demo', the pictures that come "
+            "along; or idx:IMAGES,LABELS for files as MNIST's"
+        ),
+    )
+    add(
+        "--masks",
+        metavar="FOLDER",
+        help="a PNG for each picture, of the same path and size, not black where the object is",
+    )
+    add("--output", required=True, metavar="FOLDER", help="where rows, summary and figure go")
+    _add_network(add, "demo for --data demo, else resnet50")
+    add(
+        "--target",
+        choices=["label", "prediction"],
+        help="the class to explain (default: the label where the data has labels)",
+    )
+    add("--methods", metavar="NAME,...", help=f"{', '.join(METHODS)} (default: all)")
+    add(
+        "--metrics",
+        metavar="NAME,...",
+        help=f"{', '.join(METRICS)} (default: {', '.join(DEFAULT_METRICS)})",
+    )
+    add(
+        "--samples",
+        type=_count,
+        default=10,
+        metavar="N",
+        help="perturbed inputs of each picture, for each metric (default: %(default)s)",
+    )
+    add("--limit", type=_count, metavar="N", help="only the first N pictures (default: all)")
+    add("--seed", type=int, default=0, metavar="S", help="of all randomness (default: %(default)s)")
+    add(
+        "--batch-size",
+        type=_count,
+        default=8,
+        metavar="B",
+        help="pictures at a time (default: %(default)s)",
+    )
+    add(
+        "--max-examples",
+        type=_count,
+        default=32,
+        metavar="N",
+        help="perturbed pictures in memory at a time (default: %(default)s)",
+    )
+    parser.set_defaults(run=_benchmark, command="benchmark")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    return int(text)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
     asked = arguments.methods
-    methods = DEFAULT_METHODS if asked is None else _methods(asked)
+    methods = DEFAULT_METHODS if asked is None else _names(asked, "method", METHODS)
     if not arguments.images and arguments.model not in (None, "demo"):
         raise _UsageError(f"--model {arguments.model} needs a photo to look at: name one")
     photos = [(Path(name), _open(Path(name))) for name in arguments.images]
@@ -178,26 +283,71 @@ def _explain(arguments: argparse.Namespace) -> None:
                 print(f"{'figure':<14}{figure}\n")
     if arguments.json:
         print(json.dumps(reports if len(reports) > 1 else reports[0], indent=2))
+    return 0
 
 
-def _methods(text: str) -> list[str]:
+def _benchmark(arguments: argparse.Namespace) -> int:
+    methods = _names(arguments.methods or ",".join(METHODS), "method", METHODS)
+    metrics = _names(arguments.metrics or ",".join(DEFAULT_METRICS), "metric", METRICS)
+    if arguments.seed < 0:
+        raise _UsageError(f"--seed must not be negative, and is {arguments.seed}")
+    pictures = open_data(arguments.data, masks=arguments.masks, limit=arguments.limit)
+    target = arguments.target or ("label" if pictures.labels else "prediction")
+    localised = [name for name in metrics if name in LocalisationMetric().names]
+    if localised and arguments.data != "demo" and arguments.masks is None:
+        raise _UsageError(f"--metrics {localised[0]} needs to know where the object is: --masks")
+    network = load_network(
+        arguments.model or ("demo" if arguments.data == "demo" else "resnet50"),
+        weights=arguments.weights,
+        checkpoint=arguments.checkpoint,
+        device=_device(arguments.device),
+    )
+    if arguments.layer is not None:
+        resolve_layer(network.model, arguments.layer)
+    found = benchmark(
+        network,
+        PreparedPictures(pictures, network, use_labels=target == "label"),
+        output=arguments.output,
+        methods=methods,
+        metrics=metrics,
+        target=target,
+        layer=arguments.layer,
+        n_perturb_samples=arguments.samples,
+        seed=arguments.seed,
+        batch_size=arguments.batch_size,
+        limit=arguments.limit,
+        max_examples_per_batch=arguments.max_examples,
+    )
+    if found is None:
+        return 0
+    print(benchmark_report(found))
+    return _SKIPPED if found.skipped else 0
+
+
+def _device(name: str) -> str:
+    """Give each process of one machine a GPU of its own."""
+    device = find_device(name)
+    is_one_of_many = str(device) == "cuda" and "LOCAL_RANK" in os.environ
+    return f"cuda:{local_rank()}" if is_one_of_many else str(device)
+
+
+def _names(text: str, kind: str, known: Sequence[str]) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        if name not in METHODS:
-            raise _UsageError(f"--methods: no method is called {name!r}{_choices(name, METHODS)}")
+        if name not in known:
+            raise _UsageError(f"--{kind}s: no {kind} is called {name!r}{_choices(name, known)}")
     return list(dict.fromkeys(names))
 
 
 def _open(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+        return open_picture(path)
     except FileNotFoundError:
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         near = difflib.get_close_matches(path.name, beside, n=3)
         hint = f"; there is {', '.join(near)}" if near else ""
         raise _UsageError(f"no such picture: {path}{hint}") from None
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except OSError as error:
         raise _UsageError(f"{path} cannot be read as a picture: {error}") from None
 
 
@@ -227,7 +377,7 @@ def _regions(file: str | None, network: Network, path: Path, image: Image.Image)
 
 
 def _demo_case(file: str | None, network: Network) -> tuple[str, Image.Image, Regions | None]:
-    picture = PictureWorld(1, seed=_DEMO_SEED)[0]
+    picture = PictureWorld(1, seed=DEMO_SEED)[0]
     name, image = CATEGORIES[picture.label], Image.fromarray(picture.image)
     return name, image, _regions(file, network, Path(name), image) or picture.masks
 

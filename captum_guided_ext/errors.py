@@ -15,7 +15,15 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["ModelError", "NoRectifierError", "OpaqueGraphError", "brief", "nearest", "warn_user"]
+__all__ = [
+    "DataError",
+    "ModelError",
+    "NoRectifierError",
+    "OpaqueGraphError",
+    "brief",
+    "nearest",
+    "warn_user",
+]
 
 _NOT_THE_USERS = tuple(
     str(Path(file).parent) + os.sep for file in (__file__, captum.__file__, torch.__file__) if file
@@ -35,6 +43,10 @@ class OpaqueGraphError(ValueError):
 
 class ModelError(ValueError):
     """A network, its weights, a layer, a target or a device that cannot be had, in one line."""
+
+
+class DataError(ValueError):
+    """Data or a folder of results that cannot be used: which, why, what to do, in one line."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

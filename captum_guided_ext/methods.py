@@ -17,8 +17,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from captum_guided_ext import checks
 from captum_guided_ext.attr._utils.cam import grad_cam, lay_over
-from captum_guided_ext.errors import NoRectifierError, OpaqueGraphError
 from captum_guided_ext.rules import DECONVNET, GRADIENT, GUIDED, BackwardRule
 
 if TYPE_CHECKING:
@@ -60,7 +60,11 @@ def named_maps(
     Returns:
         The maps by method, of the input's shape (Grad-CAM with a single channel), and the error
         of each method that does not apply to this network.
+
+    Raises:
+        ValueError: for a bad ``target``, which no method could explain.
     """
+    checks.select_target(forward_pass.output, target)
     (x,) = forward_pass.inputs
 
     @cache
@@ -84,6 +88,6 @@ def named_maps(
     for method in methods:
         try:
             maps[method] = compute[method]()
-        except (NoRectifierError, OpaqueGraphError) as error:
+        except ValueError as error:
             errors[method] = error
     return maps, errors

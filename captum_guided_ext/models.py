@@ -52,6 +52,7 @@ class Network:
         interpolation: How a picture is resized: a value of torchvision's ``InterpolationMode``.
         mean: Per channel, subtracted from pixels in [0, 1].
         std: Per channel, divided by after that.
+        mode: What PIL turns a picture into first: "RGB", or "L" for a network of one channel.
         to_tensor: Takes the place of scaling, ``mean`` and ``std``: from a cut RGB picture to a
             float tensor ``(3, H, W)``.
     """
@@ -65,6 +66,7 @@ class Network:
     interpolation: str = "bilinear"
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    mode: str = "RGB"
     to_tensor: Callable[[Image.Image], Tensor] | None = None
 
     @property
@@ -73,18 +75,21 @@ class Network:
         return next((p.device for p in self.model.parameters()), torch.device("cpu"))
 
     def view(self, image: Image.Image) -> Image.Image:
-        """Return what the network sees of ``image``: RGB, resized and cut."""
-        return self._lay(image.convert("RGB"), self.interpolation)
+        """Return what the network sees of ``image``: in its mode, resized and cut."""
+        return self._lay(image.convert(self.mode), self.interpolation)
 
     def prepare(self, image: Image.Image) -> Tensor:
-        """Return the network's input for ``image``: float, ``(3, H, W)``, on the CPU, no batch."""
+        """Return the network's input for ``image``: float, ``(C, H, W)``, on the CPU, no batch."""
         from torchvision.transforms import functional  # noqa: PLC0415
 
         seen = self.view(image)
         if self.to_tensor is not None:
             return self.to_tensor(seen)
         pixels = functional.convert_image_dtype(functional.pil_to_tensor(seen), torch.float)
-        normalised: Tensor = functional.normalize(pixels, list(self.mean), list(self.std))
+        channels = len(pixels)
+        normalised: Tensor = functional.normalize(
+            pixels, list(self.mean[:channels]), list(self.std[:channels])
+        )
         return normalised
 
     def lay_mask(self, mask: Image.Image) -> Image.Image:
@@ -119,8 +124,8 @@ def load_network(
         name: Any of torchvision's classification networks; ``"demo"``, the small network inside
             this package; or ``"module:factory"``, a function without arguments (or a class) in a
             module importable from the current directory, which returns a :class:`Network` or an
-            ``nn.Module``. A plain ``nn.Module`` gets pixels in [0, 1] at the picture's own size,
-            and its classes have no names.
+            ``nn.Module``. A plain ``nn.Module`` gets pixels in [0, 1] at the picture's own size
+            (grey ones, if its first convolution takes one channel), and its classes have no names.
         weights: Which of torchvision's weights; ``"DEFAULT"`` is the best. With ``checkpoint``, the
             weights whose preprocessing (and, for ViT, picture size) the checkpoint shares.
         checkpoint: File with a ``state_dict`` for the network, bare or under ``"state_dict"`` or
@@ -256,7 +261,9 @@ def _from_factory(name: str) -> Network:
                 ) from error
     if isinstance(made, nn.Module):
         source = f"as {name} makes it; pixels in [0, 1], classes without names"
-        return Network(name=name, model=made, weights=source)
+        first = next((m for m in made.modules() if isinstance(m, nn.Conv2d)), None)
+        mode = "L" if first is not None and first.in_channels == 1 else "RGB"
+        return Network(name=name, model=made, weights=source, mode=mode)
     if not isinstance(made, Network):
         raise ModelError(
             f"{name!r} returned a {type(made).__name__}: it must return a torch.nn.Module or a "

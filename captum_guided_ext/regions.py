@@ -23,6 +23,7 @@ __all__ = [
     "grid_regions",
     "lay_regions",
     "region_shares",
+    "strength",
 ]
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -76,27 +77,42 @@ def region_shares(attribution: Tensor, regions: Mapping[str, Mask | Tensor]) -> 
         ValueError: if the map has another number of dimensions or holds NaN or infinity, or if a
             mask has another height or width.
     """
+    values = strength(attribution)
+    total = float(values.sum())
+    shares = []
+    for name, given in regions.items():
+        mask = np.asarray(given.cpu() if isinstance(given, Tensor) else given).astype(bool)
+        if mask.shape != values.shape:
+            raise ValueError(
+                f"region {name!r} has shape {mask.shape}, the attribution's pictures have "
+                f"{values.shape}: lay the mask as the picture was laid"
+            )
+        held = float(values[mask].sum()) / total if total > 0 else 0.0
+        # Rounding may carry the sum of a part past that of the whole.
+        shares.append(RegionShare(name, min(held, 1.0), float(mask.mean()) if mask.size else 0.0))
+    return shares
+
+
+def strength(attribution: Tensor) -> npt.NDArray[np.float64]:
+    """Return how much attribution each place holds: the sum of its channels' absolute values.
+
+    Args:
+        attribution: One example's map, ``(C, H, W)`` or ``(H, W)``.
+
+    Returns:
+        Shape ``(H, W)``.
+
+    Raises:
+        ValueError: if the map has another number of dimensions or holds NaN or infinity.
+    """
     if attribution.ndim not in (2, 3):
         raise ValueError(
             f"attribution has shape {tuple(attribution.shape)}; one example's map, (C, H, W) or "
             "(H, W), is needed"
         )
     check_finite(attribution, "attribution")
-    strength = attribution.detach().cpu().double().abs().numpy()
-    strength = strength.sum(axis=0) if strength.ndim == 3 else strength  # noqa: PLR2004
-    total = float(strength.sum())
-    shares = []
-    for name, given in regions.items():
-        mask = np.asarray(given.cpu() if isinstance(given, Tensor) else given).astype(bool)
-        if mask.shape != strength.shape:
-            raise ValueError(
-                f"region {name!r} has shape {mask.shape}, the attribution's pictures have "
-                f"{strength.shape}: lay the mask as the picture was laid"
-            )
-        held = float(strength[mask].sum()) / total if total > 0 else 0.0
-        # Rounding may carry the sum of a part past that of the whole.
-        shares.append(RegionShare(name, min(held, 1.0), float(mask.mean()) if mask.size else 0.0))
-    return shares
+    values: npt.NDArray[np.float64] = attribution.detach().cpu().double().abs().numpy()
+    return values.sum(axis=0) if values.ndim == 3 else values  # noqa: PLR2004
 
 
 def grid_regions(height: int, width: int, rows: int = 3, columns: int = 3) -> dict[str, Mask]:

@@ -1,4 +1,4 @@
-"""An explanation as words: what was seen, what carries it, and how far to believe it."""
+"""Results as words: what was found, and how far to believe it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from captum_guided_ext.explanation import main_method
 from captum_guided_ext.graph import listed
+from captum_guided_ext.summary import summary_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from captum_guided_ext.benchmarking import Benchmark
     from captum_guided_ext.explanation import Explanation
     from captum_guided_ext.regions import RegionShare
 
-__all__ = ["text_report"]
+__all__ = ["benchmark_report", "text_report"]
 
 _WIDTH = 96
 _MARGIN = 14
@@ -134,3 +136,56 @@ def _limits(explanation: Explanation) -> list[str]:
         "the score, not why, and not what the network would do without them."
     )
     return lines
+
+
+def benchmark_report(found: Benchmark) -> str:
+    """Return the summary of a benchmark for a terminal, with what it does not say."""
+    lines = [summary_table(found.summary), ""]
+    lines += _wrapped(_reading(found))
+    if missing := {line.method: line.reason for line in found.summary if line.reason}:
+        lines.append("")
+        lines += _wrapped(f"{method} has no score: {why}" for method, why in missing.items())
+    if found.notes:
+        lines.append("")
+        lines += _wrapped(
+            f"{note} ({count} batch{'es' if count > 1 else ''})"
+            for note, count in list(found.notes.items())[:_NOTES]
+        )
+        if len(found.notes) > _NOTES:
+            lines.append(f"and {len(found.notes) - _NOTES} notes more, in summary.json")
+    if found.skipped:
+        lines.append("")
+        lines += _wrapped(
+            [
+                f"skipped {len(found.skipped)} that could not be read:",
+                *(f"  {one.name}: {one.reason}" for one in found.skipped),
+            ]
+        )
+    lines += ["", f"scores.csv, summary.csv, summary.json and summary.png are in {found.folder}"]
+    return "\n".join(lines)
+
+
+_NOTES = 3
+
+
+def _reading(found: Benchmark) -> Iterable[str]:
+    metrics = {line.metric for line in found.summary}
+    if found.object_area is not None and "relevance_mass" in metrics:
+        yield (
+            f"the object covers {_percent(found.object_area)} of the picture: a map that is the "
+            "same everywhere has that relevance_mass"
+        )
+    if any(metric.startswith("infidelity") for metric in metrics):
+        yield (
+            "infidelity after the scaling that suits each map best; Grad-CAM's is of its map laid "
+            "over the picture, one number for all channels"
+        )
+    yield (
+        "intervals: 95 %, by resampling the images. Methods whose intervals overlap share ranks: "
+        "none of them is called better"
+    )
+
+
+def _wrapped(lines: Iterable[str]) -> list[str]:
+    wrapper = TextWrapper(_WIDTH, subsequent_indent="  ")
+    return [wrapper.fill(line) for line in lines]

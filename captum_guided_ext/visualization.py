@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from captum_guided_ext.files import write_whole
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy.typing as npt
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from torch import Tensor
 
+    from captum_guided_ext.comparison import Comparison
     from captum_guided_ext.explanation import Explanation
+    from captum_guided_ext.summary import SummaryLine
 
-__all__ = ["TITLES", "draw_explanation", "save_figure", "write_whole"]
+__all__ = ["TITLES", "draw_comparison", "draw_explanation", "draw_summary", "save_figure"]
 
 TITLES = {
     "gradient": "Gradient",
@@ -43,8 +48,6 @@ def draw_explanation(explanation: Explanation) -> Figure:
     Returns:
         A figure that belongs to no window; nothing global is changed.
     """
-    from matplotlib.cm import ScalarMappable  # noqa: PLC0415
-    from matplotlib.colors import Normalize  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     count = 1 + len(explanation.maps)
@@ -56,9 +59,103 @@ def draw_explanation(explanation: Explanation) -> Figure:
         panel.set_axis_off()
     _draw_input(panels[0], explanation)
     for panel, (method, attribution) in zip(panels[1:], explanation.maps.items(), strict=False):
-        _draw_map(figure, panel, attribution, explanation)
+        _draw_map(figure, panel, attribution, np.asarray(explanation.view))
         panel.set_title(TITLES[method], fontsize=11)
     figure.suptitle(_title(explanation), fontsize=13, fontweight="bold")
+    _draw_scale(figure, panels)
+    return figure
+
+
+def draw_comparison(comparison: Comparison, *, most: int = 8) -> Figure:
+    """Draw each picture with its maps, the scores below each map.
+
+    Args:
+        comparison: What :func:`captum_guided_ext.compare` returned.
+        most: Pictures drawn at the most. Default: 8.
+
+    Raises:
+        ValueError: if the inputs are no pictures (N, 1 or 3, H, W), or no method has a map.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    inputs = comparison.inputs
+    if inputs.dim() != 4 or inputs.shape[1] not in (1, 3):  # noqa: PLR2004
+        raise ValueError(f"inputs of shape {tuple(inputs.shape)} are no pictures to draw")
+    if not comparison.maps:
+        raise ValueError(f"no method has a map to draw: {next(iter(comparison.reasons.values()))}")
+    images = list(dict.fromkeys(row.image for row in comparison.rows)) or list(range(len(inputs)))
+    drawn, columns = min(len(inputs), most), 1 + len(comparison.maps)
+    metrics = list(dict.fromkeys(row.metric for row in comparison.rows))
+    height = _PANEL + 0.2 * len(metrics)
+    figure = Figure(figsize=(_PANEL * columns, height * drawn + 1.1), layout="constrained")
+    grid = figure.subplots(drawn, columns, squeeze=False)
+    for panel in grid.flat:
+        panel.set(xticks=[], yticks=[])
+        panel.spines[:].set_visible(False)
+    for place, panels in enumerate(grid):
+        picture = _picture(inputs[place])
+        panels[0].imshow(picture, cmap="gray")
+        panels[0].set_title(f"image {images[place]}", fontsize=11)
+        for panel, (method, maps) in zip(panels[1:], comparison.maps.items(), strict=True):
+            _draw_map(figure, panel, maps[place].cpu(), picture)
+            panel.set_title(TITLES.get(method, method), fontsize=11)
+            panel.axis("on")  # captum.attr.visualization hides the axis, and the scores with it
+            panel.set(xticks=[], yticks=[])
+            scores = [
+                f"{row.metric} {row.value:.3g}"
+                for row in comparison.rows
+                if (row.image, row.method) == (images[place], method) and row.value is not None
+            ]
+            panel.set_xlabel("\n".join(scores), fontsize=8)
+    _draw_scale(figure, list(grid.flat))
+    return figure
+
+
+def _picture(x: Tensor) -> npt.NDArray[np.float64]:
+    """Return an input as a picture: its lowest value black and its highest white."""
+    values = x.double().cpu().permute(1, 2, 0)
+    spread = values.max() - values.min()
+    picture: npt.NDArray[np.float64] = ((values - values.min()) / spread.clamp(min=1e-12)).numpy()
+    return picture
+
+
+def draw_summary(lines: Sequence[SummaryLine]) -> Figure:
+    """Draw the mean of each method with its interval, one panel per metric, best on top.
+
+    Args:
+        lines: What :func:`captum_guided_ext.summary.summarise` returned.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    metrics = list(dict.fromkeys(line.metric for line in lines))
+    most = max((sum(line.metric == metric for line in lines) for metric in metrics), default=1)
+    figure = Figure(figsize=(4.6 * max(len(metrics), 1), 1.6 + 0.38 * most), layout="constrained")
+    panels = figure.subplots(1, max(len(metrics), 1), squeeze=False)[0]
+    for panel, metric in zip(panels, metrics, strict=False):
+        shown = [one for one in lines if one.metric == metric and one.mean is not None]
+        for place, one in enumerate(reversed(shown)):
+            low, high = one.ci_low, one.ci_high
+            if low is not None and high is not None:
+                panel.plot([low, high], [place, place], color="tab:blue", linewidth=2.5)
+            panel.plot([one.mean], [place], "o", color="tab:blue")
+        panel.set_yticks(
+            range(len(shown)), [TITLES.get(one.method, one.method) for one in reversed(shown)]
+        )
+        panel.set_ylim(-0.6, len(shown) - 0.4)
+        panel.grid(axis="x", alpha=0.3)
+        panel.spines[["top", "right"]].set_visible(False)
+        better = "higher" if shown and shown[0].higher_is_better else "lower"
+        images = max((one.images for one in shown), default=0)
+        panel.set_title(metric.replace("_", " "), fontsize=11, fontweight="bold")
+        panel.set_xlabel(f"mean over {images} images, {better} is better", fontsize=9)
+    figure.supxlabel("lines: 95 % bootstrap intervals over the images", fontsize=8)
+    return figure
+
+
+def _draw_scale(figure: Figure, panels: Sequence[Axes]) -> None:
+    from matplotlib.cm import ScalarMappable  # noqa: PLC0415
+    from matplotlib.colors import Normalize  # noqa: PLC0415
+
     scale = ScalarMappable(Normalize(-1, 1), cmap=_COLOURS)
     bar = figure.colorbar(
         scale, ax=panels, orientation="horizontal", shrink=0.6, aspect=45, pad=0.02
@@ -70,7 +167,6 @@ def draw_explanation(explanation: Explanation) -> Figure:
         fontsize=8,
     )
     bar.ax.tick_params(labelsize=8)
-    return figure
 
 
 def _title(explanation: Explanation) -> str:
@@ -89,7 +185,9 @@ def _draw_input(panel: Axes, explanation: Explanation) -> None:
             panel.contour(mask, levels=[0.5], colors="white", linewidths=0.8, alpha=0.8)
 
 
-def _draw_map(figure: Figure, panel: Axes, attribution: Tensor, explanation: Explanation) -> None:
+def _draw_map(
+    figure: Figure, panel: Axes, attribution: Tensor, picture: npt.NDArray[np.generic]
+) -> None:
     from captum.attr import visualization  # noqa: PLC0415
 
     values = np.transpose(attribution.float().numpy(), (1, 2, 0))
@@ -102,7 +200,7 @@ def _draw_map(figure: Figure, panel: Axes, attribution: Tensor, explanation: Exp
         warnings.filterwarnings("ignore", "Attempting to normalize by value approximately 0")
         visualization.visualize_image_attr(
             values,
-            np.asarray(explanation.view),
+            picture,
             method="heat_map",
             sign="all",
             outlier_perc=_OUTLIERS,
@@ -117,13 +215,3 @@ def save_figure(figure: Figure, path: Path) -> None:
     content = BytesIO()
     figure.savefig(content, format="png", dpi=150)
     write_whole(path, content.getvalue())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees all of it or the one that was there before."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,0 +1,117 @@
+"""The processes of one run, as ``torchrun`` starts them, over ``torch.distributed``."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch.distributed as dist
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import torch
+
+    T = TypeVar("T")
+
+__all__ = ["OtherProcessError", "Processes", "joined_processes", "local_rank"]
+
+# A process that finishes first waits for the others: death is noticed by the lost connection.
+_PATIENCE = timedelta(days=7)
+
+
+class OtherProcessError(RuntimeError):
+    """Another process of the run has failed; what failed is said by that one."""
+
+
+def local_rank() -> int:
+    """Return which of this machine's processes this one is, 0 without ``torchrun``."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+@dataclass(frozen=True)
+class Processes:
+    """How many processes there are, and which of them this one is."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process reads, decides and writes for all of them."""
+        return self.rank == 0
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """Return what ``make`` returns in the first process, in all of them.
+
+        Raises:
+            OtherProcessError: in the others, if it raised in the first.
+        """
+        if self.size == 1:
+            return make()
+        parcel: list[Any] = [None, None]
+        failure: BaseException | None = None
+        if self.is_first:
+            try:
+                parcel[0] = make()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others must not wait
+                failure = error
+                parcel[1] = str(error)
+        with _peers_may_be_gone():
+            dist.broadcast_object_list(parcel, src=0)
+        if failure is not None:
+            raise failure
+        if parcel[1] is not None:
+            raise OtherProcessError(parcel[1])
+        made: T = parcel[0]
+        return made
+
+    def gather(self, value: T) -> list[T]:
+        """Return every process's value in the first process, and nothing in the others.
+
+        Raises:
+            OtherProcessError: if a process is gone.
+        """
+        if self.size == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.size if self.is_first else None
+        with _peers_may_be_gone():
+            dist.gather_object(value, values, dst=0)
+        return values or []
+
+
+@contextmanager
+def _peers_may_be_gone() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise OtherProcessError(
+            "another process of this run has died: the finished rows are kept; run the same "
+            "command again to go on"
+        ) from error
+
+
+@contextmanager
+def joined_processes(device: torch.device) -> Iterator[Processes]:
+    """Join the processes that ``torchrun`` started, or those of the caller's own process group.
+
+    gloo on CPUs, NCCL on GPUs. Without either this process is the only one.
+
+    Args:
+        device: Where this process computes.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if dist.is_available() and dist.is_initialized():
+        yield Processes(dist.get_rank(), dist.get_world_size())
+    elif started:
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=_PATIENCE)
+        try:
+            yield Processes(dist.get_rank(), dist.get_world_size())
+        finally:
+            dist.destroy_process_group()
+    else:
+        yield Processes()
