@@ -146,7 +146,7 @@ def benchmark(
     check_positive_count("max_examples_per_batch", max_examples_per_batch)
     settings = run.settings(model) | {
         "methods": asked.describe(),
-        "metrics": [described(metric) for metric in scored],
+        "metrics": {", ".join(metric.names): described(metric) for metric in scored},
         "layer": layer if isinstance(layer, str) else described(layer) if layer else None,
         "interpolate_mode": interpolate_mode,
         "max_examples_per_batch": max_examples_per_batch,

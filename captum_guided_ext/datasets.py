@@ -272,8 +272,7 @@ class PreparedPictures(Dataset[tuple[Tensor, int | None, Tensor | None]]):
         names = "\n".join(self.name(index) for index in range(len(self)))
         return {
             "description": self._pictures.description,
-            "pictures": len(self),
-            "names": hashlib.sha256(names.encode()).hexdigest()[:16],
+            "digest of names": hashlib.sha256(names.encode()).hexdigest()[:16],
         }
 
 

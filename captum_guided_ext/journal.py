@@ -68,7 +68,10 @@ def _changes(found: Any, wanted: Any, name: str = "") -> list[str]:
             for key in sorted({*found, *wanted})
             for change in _changes(found.get(key), wanted.get(key), f"{name} {key}".strip())
         ]
-    return [] if found == wanted else [f"{name} was {found}, now it is {wanted}"]
+    if found == wanted:
+        return []
+    was, now = ("missing" if value is None else value for value in (found, wanted))
+    return [f"{name} was {was}, now it is {now}"]
 
 
 def _read(folder: Path) -> dict[int, dict[str, Any]]:

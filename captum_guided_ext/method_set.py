@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +126,11 @@ class MethodSet:
             arguments["additional_forward_args"] = additional_forward_args
         for name, function in self._functions.items():
             try:
-                maps[name] = _checked(function(x, arguments, seeds[name]), x)
+                with warnings.catch_warnings():
+                    # Captum asks for inputs that require a gradient, sets that itself, and says so.
+                    warnings.filterwarnings("ignore", "Input Tensor .* did not already require")
+                    found_map = function(x.detach().clone(), arguments, seeds[name])
+                maps[name] = _checked(found_map, x)
             except Exception as error:  # noqa: BLE001 - somebody else's method may raise anything
                 reasons[name] = brief(error)
         return (
@@ -156,19 +162,23 @@ def described(value: Any) -> str:
         given = [described(one) for one in value.args]
         given += [f"{name}={described(one)}" for name, one in sorted(value.keywords.items())]
         return f"{described(value.func)}({', '.join(given)})"
-    owner = getattr(value, "__self__", None)
-    if isinstance(owner, Attribution):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = (
+            f"{f.name}={described(getattr(value, f.name))}" for f in dataclasses.fields(value)
+        )
+        return f"{type(value).__name__}({', '.join(fields)})"
+    if isinstance(owner := getattr(value, "__self__", None), Attribution):
         return f"{described(owner)}.{value.__name__}"
-    if isinstance(value, Attribution):
-        inner = getattr(value, "attribution_method", None)
-        inside = "" if inner is None else f"({described(inner)})"
-        return f"{type(value).__module__}.{type(value).__qualname__}{inside}"
     if isinstance(value, Tensor):
         return f"tensor{tuple(value.shape)}"
     if hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     text = repr(value)
-    return text if " at 0x" not in text else f"{type(value).__module__}.{type(value).__qualname__}"
+    if isinstance(value, Attribution) or " at 0x" in text:
+        inner = getattr(value, "attribution_method", None)
+        inside = "" if inner is None else f"({described(inner)})"
+        text = f"{type(value).__module__}.{type(value).__qualname__}{inside}"
+    return text
 
 
 def _by_name(methods: Iterable[Method] | Mapping[str, Method]) -> dict[str, Method]:

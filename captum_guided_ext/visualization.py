@@ -129,8 +129,12 @@ def draw_summary(lines: Sequence[SummaryLine]) -> Figure:
 
     metrics = list(dict.fromkeys(line.metric for line in lines))
     most = max((sum(line.metric == metric for line in lines) for metric in metrics), default=1)
-    figure = Figure(figsize=(4.6 * max(len(metrics), 1), 1.6 + 0.38 * most), layout="constrained")
-    panels = figure.subplots(1, max(len(metrics), 1), squeeze=False)[0]
+    columns = min(max(len(metrics), 1), _COLUMNS)
+    down = max(-(-len(metrics) // columns), 1)
+    figure = Figure(figsize=(4.6 * columns, (1.5 + 0.36 * most) * down), layout="constrained")
+    panels = list(figure.subplots(down, columns, squeeze=False).flat)
+    for unused in panels[len(metrics) :]:
+        unused.set_axis_off()
     for panel, metric in zip(panels, metrics, strict=False):
         shown = [one for one in lines if one.metric == metric and one.mean is not None]
         for place, one in enumerate(reversed(shown)):

@@ -128,17 +128,19 @@ class InfidelitySamples(NamedTuple):
         """
         if not self.is_sampled or self.fall.shape[1] < 2:  # noqa: PLR2004
             return None
-        products = torch.stack(
-            [self.predicted.pow(2), self.predicted * self.fall, self.fall.pow(2)]
-        )
+        if not normalize:
+            errors = self.errors(normalize=False)
+            return resampled_interval(errors[None], lambda means: means[0], resamples)
+        # Of the residual, so that nothing cancels where the attribution is nearly faithful.
+        predicted = self.predicted.double()
+        residual = self.fall.double() - predicted * self.scale()[:, None]
+        products = torch.stack([predicted.square(), predicted * residual, residual.square()])
 
-        def statistic(means: Tensor) -> Tensor:
-            square, cross, fall = means.unbind()
-            if not normalize:
-                return square - 2 * cross + fall
-            return fall - _safe_div(cross, square) * cross
+        def refitted(means: Tensor) -> Tensor:
+            square, cross, left = means.unbind()
+            return left - _safe_div(cross, square) * cross
 
-        return resampled_interval(products, statistic, resamples)
+        return resampled_interval(products, refitted, resamples)
 
 
 @_captum.log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
@@ -228,10 +230,7 @@ def infidelity(
         )
     xs = checks.check_inputs(inputs)
     named = attributions if isinstance(attributions, Mapping) else {"": attributions}
-    if isinstance(multiplies_by_inputs, bool):
-        multiplied: Collection[str] = set(named) if multiplies_by_inputs else ()
-    else:
-        multiplied = multiplies_by_inputs
+    multiplied = _names(multiplies_by_inputs, named)
     samples = sample_infidelity(
         forward_func,
         perturb_func,
@@ -254,6 +253,19 @@ def infidelity(
             error = one.standard_error()
             results[name] = value, torch.zeros_like(value) if error is None else error
     return results if isinstance(attributions, Mapping) else results[""]
+
+
+def _names(multiplies_by_inputs: bool | Collection[str], named: Collection[str]) -> set[str]:
+    if isinstance(multiplies_by_inputs, bool):
+        return set(named) if multiplies_by_inputs else set()
+    given = multiplies_by_inputs
+    names = {given} if isinstance(given, str) else set(given)
+    if unknown := sorted(names - set(named)):
+        raise ValueError(
+            f"multiplies_by_inputs names {', '.join(unknown)}, and the attributions are called "
+            f"{', '.join(sorted(named))}"
+        )
+    return names
 
 
 def sample_infidelity(

@@ -126,9 +126,12 @@ def sensitivity(
     Example:
         >>> sensitivity(GuidedBackprop(model).attribute, images, target=labels, seed=0).maximum
     """
-    examples = len(_captum.format_tensor_into_tuples(inputs)[0])
+    examples = len(checks.check_inputs(inputs)[0])
     draws = find_draws(generator, seed, image_indices, examples, "sensitivity")
-    function = RowByRow(explanation_func)
+    # Baselines to draw from are nobody's own, even where a chunk has as many examples.
+    baselines = kwargs.get("baselines")
+    of_all = isinstance(baselines, Tensor) and baselines.shape[:1] != (examples,)
+    function = RowByRow(explanation_func, shared=("baselines",) if of_all else ())
 
     def explain(xs: Inputs, arguments: dict[str, Any], samples: Sequence[int]) -> Any:
         if draws is None:

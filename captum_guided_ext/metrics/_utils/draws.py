@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import zlib
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     Inputs = Tensor | tuple[Tensor, ...]
 
@@ -151,10 +152,12 @@ class RowByRow:
 
     Args:
         function: Of the form of Captum's ``attribute``: ``function(inputs, **arguments)``.
+        shared: Names of arguments that belong to no example, whatever their length.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], *, shared: Collection[str] = ()) -> None:
         self._function = function
+        self._shared = shared
         self._draws_globally = False
 
     def __call__(
@@ -181,7 +184,10 @@ class RowByRow:
                 return result
         rows = []
         for row, seed in enumerate(seeds):
-            given = {name: of_row(value, row, len(seeds)) for name, value in arguments.items()}
+            given = {
+                name: value if name in self._shared else of_row(value, row, len(seeds))
+                for name, value in arguments.items()
+            }
             with seeded_globally(seed, first.device):
                 rows.append(self._function(of_row(inputs, row, len(seeds)), **given))
         return joined(rows)
@@ -199,13 +205,15 @@ def of_row(value: Any, row: int, rows: int) -> Any:
 
 
 def joined(rows: Sequence[Any]) -> Any:
-    """Put results of single examples together: tensors along dimension 0, tuples by place.
+    """Put results of single examples together: tensors along dimension 0, others part by part.
 
     Raises:
-        TypeError: for anything but tensors and tuples of them.
+        TypeError: for anything but tensors, and tuples and mappings of them.
     """
     if isinstance(rows[0], Tensor):
         return torch.cat(list(rows))
     if isinstance(rows[0], tuple):
         return tuple(joined(column) for column in zip(*rows, strict=True))
+    if isinstance(rows[0], Mapping):
+        return {name: joined([row[name] for row in rows]) for name in rows[0]}
     raise TypeError(f"a {type(rows[0]).__name__} is no tensor and no tuple of tensors")

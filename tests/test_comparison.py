@@ -1,0 +1,301 @@
+"""compare(): the maps are the methods' own, the scores the metrics' own, and the cost is shared."""
+
+import csv
+import io
+import re
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import InputXGradient, IntegratedGradients, NoiseTunnel, Saliency
+from torch import nn
+
+import captum_guided_ext as cg
+from captum_guided_ext.methods import METHODS
+from captum_guided_ext.metrics import NoisyBaseline, SquareRemoval, UniformBall
+from captum_guided_ext.scoring import InfidelityMetric, LocalisationMetric, SensitivityMetric
+
+
+class Net(nn.Module):
+    def __init__(self, activation=None):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.act = activation or nn.ReLU()
+        self.second = nn.Conv2d(4, 5, 3)
+        self.head = nn.Linear(5, 4)
+        self.head.weight.data.abs_()  # so that no Grad-CAM is zero everywhere
+        self.examples = 0
+
+    def forward(self, x):
+        self.examples += len(x)
+        x = self.act(self.second(self.act(self.conv(x))))
+        return self.head(x.mean(dim=(2, 3)))
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(3)
+    return Net().eval()
+
+
+X = torch.rand(3, 3, 9, 9, generator=torch.Generator().manual_seed(1)) + 0.1
+TARGET = [0, 1, 3]
+
+
+def scores(result, metric):
+    return {
+        method: [r.value for r in result.rows if (r.method, r.metric) == (method, metric)]
+        for method in dict.fromkeys(r.method for r in result.rows)
+    }
+
+
+def test_the_maps_are_the_methods_own(net):
+    maps = cg.compare(net, X, TARGET, layer="second", metrics=[]).maps
+    expected = {
+        "gradient": Saliency(net).attribute(X.clone().requires_grad_(), TARGET, abs=False),
+        "input_x_gradient": InputXGradient(net).attribute(X.clone().requires_grad_(), TARGET),
+        "deconvolution": cg.Deconvolution(net).attribute(X, TARGET),
+        "guided_backprop": cg.GuidedBackprop(net).attribute(X, TARGET),
+        "guided_grad_cam": cg.GuidedGradCam(net, "second").attribute(
+            X, TARGET, interpolate_mode="bilinear"
+        ),
+    }
+    assert tuple(maps) == METHODS
+    for method, one in expected.items():
+        torch.testing.assert_close(maps[method], one.detach())
+    assert maps["grad_cam"].shape == (3, 1, 9, 9)
+    assert not any(one.requires_grad for one in maps.values())
+
+
+def test_six_methods_cost_one_forward_and_three_backward_passes(net, monkeypatch):
+    full = []
+    grad = torch.autograd.grad
+
+    def counted(outputs, inputs, *args, **kwargs):
+        full.append(any(one.shape == X.shape for one in inputs))
+        return grad(outputs, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(torch.autograd, "grad", counted)
+    cg.compare(net, X, TARGET, layer="second", metrics=[])
+    assert net.examples == len(X)
+    assert sorted(full) == [False, True, True, True]  # one of them down to the layer only
+
+
+def test_metrics_share_the_perturbed_inputs(net, monkeypatch):
+    full = []
+    grad = torch.autograd.grad
+
+    def counted(outputs, inputs, *args, **kwargs):
+        full.append(inputs[0].shape[1:] == X.shape[1:])
+        return grad(outputs, inputs, *args, **kwargs)
+
+    options = {"layer": "second", "n_perturb_samples": 7, "max_examples_per_batch": 6}
+    cg.compare(net, X, TARGET, metrics=["infidelity"], **options)
+    assert net.examples == len(X) * (1 + 7)
+    net.examples = 0
+    monkeypatch.setattr(torch.autograd, "grad", counted)
+    cg.compare(net, X, TARGET, metrics=["sensitivity_max", "sensitivity_mean"], **options)
+    assert net.examples == len(X) * (1 + 7)
+    # Chunks of two samples: 1 + 4 explanations, each a backward pass for each of the three rules.
+    assert sum(full) == 3 * (1 + 4)
+    net.examples = 0
+    cg.compare(net, X, TARGET, metrics=["infidelity", "infidelity_square"], **options)
+    assert net.examples == len(X) * (1 + 7 + 7)
+
+
+def test_the_scores_are_those_of_the_metric_functions(net):
+    metrics = [
+        InfidelityMetric(NoisyBaseline(0.3), 6, normalize=False),
+        SensitivityMetric(UniformBall(0.1), 6),
+    ]
+    methods = {"mine": cg.GuidedBackprop(net), "ig": IntegratedGradients(net)}
+    result = cg.compare(net, X, TARGET, methods=methods, metrics=metrics, seed=4)
+    maps = {name: method.attribute(X, target=TARGET) for name, method in methods.items()}
+    expected = cg.infidelity(
+        net, NoisyBaseline(0.3), X, maps, target=TARGET, n_perturb_samples=6, seed=4,
+        multiplies_by_inputs=["ig"], return_standard_error=True,
+    )  # fmt: skip
+    for name, (values, errors) in expected.items():
+        rows = [r for r in result.rows if (r.method, r.metric) == (name, "infidelity")]
+        assert [r.value for r in rows] == pytest.approx(values.tolist(), rel=1e-5)
+        assert [r.standard_error for r in rows] == pytest.approx(errors.tolist(), rel=1e-4)
+        assert all(r.interval_low is None for r in rows)
+    for name, method in methods.items():
+        found = cg.metrics.sensitivity(
+            method.attribute, X, UniformBall(0.1), n_perturb_samples=6, target=TARGET, seed=4
+        )
+        assert scores(result, "sensitivity_max")[name] == pytest.approx(found.maximum.tolist())
+        assert scores(result, "sensitivity_mean")[name] == pytest.approx(found.mean.tolist())
+
+
+def test_a_linear_model_is_explained_without_error_by_gradient_and_input_x_gradient():
+    torch.manual_seed(0)
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(3 * 81, 4)).double()
+    result = cg.compare(
+        linear, X.double(), TARGET, methods=["gradient", "input_x_gradient", "guided_backprop"],
+        metrics=["infidelity", "infidelity_square"],
+    )  # fmt: skip
+    for metric in ("infidelity", "infidelity_square"):
+        found = scores(result, metric)
+        assert found["gradient"] == pytest.approx([0, 0, 0], abs=1e-20)
+        assert found["input_x_gradient"] == pytest.approx([0, 0, 0], abs=1e-20)
+    assert "no rectifier" in result.reasons["guided_backprop"]
+
+
+def test_a_method_that_does_not_apply_is_a_row_with_its_reason():
+    torch.manual_seed(0)
+
+    def broken(inputs, target):
+        raise ZeroDivisionError("mine")
+
+    def too_small(inputs, target):
+        return inputs[:, :, 1:]
+
+    result = cg.compare(
+        Net(nn.GELU()).eval(), X, TARGET, layer="second",
+        methods=[*METHODS, broken, too_small, Saliency(Net(nn.GELU()))],
+    )  # fmt: skip
+    for method in ("deconvolution", "guided_backprop", "guided_grad_cam"):
+        assert "2 GELU" in result.reasons[method]
+    assert result.reasons["broken"] == "ZeroDivisionError: mine"
+    assert "returned shape (3, 3, 8, 9)" in result.reasons["too_small"]
+    for row in result.rows:
+        assert (row.value is None) == (row.method in result.reasons)
+        assert row.reason == result.reasons.get(row.method, "")
+    assert set(result.maps) == {"gradient", "input_x_gradient", "grad_cam", "saliency"}
+    assert "2 GELU" in str(result)
+    assert "2 GELU" in result.to_markdown()
+
+
+def test_scores_do_not_depend_on_the_batch_nor_on_chance(net):
+    def tables(rows, **options):
+        result = cg.compare(
+            net, X[rows], [TARGET[r] for r in rows], layer="second", image_indices=rows, seed=5,
+            methods=[*METHODS, NoiseTunnel(cg.GuidedBackprop(net))],
+            metrics=["infidelity", "infidelity_square", "sensitivity_mean"], **options,
+        )  # fmt: skip
+        return {(r.image, r.method, r.metric): r.value for r in result.rows}
+
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    whole = tables([0, 1, 2])
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+    assert tables([0, 1, 2]) == whole
+    for rows in ([2], [1, 0]):
+        part = tables(rows, max_examples_per_batch=5)
+        assert part == pytest.approx({key: whole[key] for key in part}, rel=1e-4, abs=1e-6)
+
+
+def test_generator_and_seed(net):
+    generator = torch.Generator().manual_seed(8)
+    drawn = int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(8)))
+    options = {"methods": ["gradient"], "metrics": ["infidelity"]}
+    given = cg.compare(net, X, TARGET, generator=generator, **options)
+    assert given.rows == cg.compare(net, X, TARGET, seed=drawn, **options).rows
+    assert given.rows != cg.compare(net, X, TARGET, **options).rows
+
+
+def test_the_prediction_is_explained_if_asked_for(net):
+    predicted = net(X).argmax(dim=1).tolist()
+    result = cg.compare(net, X, "prediction", methods=["gradient"], metrics=["sensitivity_max"])
+    named = cg.compare(net, X, predicted, methods=["gradient"], metrics=["sensitivity_max"])
+    assert result.target == predicted
+    assert result.rows == named.rows
+
+
+def test_localisation_by_hand():
+    attribution = torch.tensor([[[[3.0, -1.0], [0.0, 4.0]], [[1.0, 0.0], [0.0, 0.0]]]])
+    masks = torch.tensor([[[True, False], [False, True]]])
+
+    def fixed(inputs, target):
+        return attribution
+
+    def nothing(inputs, target):
+        return torch.zeros_like(inputs)
+
+    result = cg.compare(
+        nn.Sequential(nn.Flatten(), nn.Linear(8, 2)), torch.rand(1, 2, 2, 2), 0, masks=masks,
+        methods=[fixed, nothing], metrics=["relevance_mass", "pointing_game"],
+    )  # fmt: skip
+    assert scores(result, "relevance_mass") == {"fixed": [pytest.approx(8 / 9)], "nothing": [0]}
+    # Places hold 4, 1, 0, 4: both of the largest are inside.
+    assert scores(result, "pointing_game") == {"fixed": [1], "nothing": [0]}
+    half = cg.compare(
+        nn.Sequential(nn.Flatten(), nn.Linear(8, 2)), torch.rand(1, 2, 2, 2), 0,
+        masks=masks & torch.tensor([[True, True], [False, False]]), methods=[fixed],
+        metrics=[LocalisationMetric(("pointing_game",))],
+    )  # fmt: skip
+    assert [row.value for row in half.rows] == [0.5]
+
+
+def test_rows_as_csv_pandas_and_markdown(net, tmp_path):
+    result = cg.compare(net, X, TARGET, layer="second", methods=["gradient", "grad_cam"])
+    text = result.to_csv(tmp_path / "scores.csv")
+    assert (tmp_path / "scores.csv").read_text() == text
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert list(rows[0])[:5] == ["image", "method", "metric", "value", "standard_error"]
+    assert [float(row["value"]) for row in rows] == [row.value for row in result.rows]
+    frame = result.to_pandas()
+    assert frame.value.tolist() == [row.value for row in result.rows]
+    assert frame.groupby("method").size().to_dict() == {"gradient": 6, "grad_cam": 6}
+    lines = result.to_markdown().splitlines()
+    assert len(lines) == 2 + 12
+    assert len({len(line) for line in lines}) == 1
+    assert re.match(r"\| +0 \| gradient +\| infidelity +\| +[\d.e-]+ \|", lines[2])
+    assert "means over 3 images" in str(result)
+
+
+def test_plot_draws_every_map(net):
+    figure = cg.compare(net, X, TARGET, layer="second").plot()
+    titles = [panel.get_title() for panel in figure.axes]
+    assert titles.count("Guided backprop") == 3
+    assert "image 2" in titles
+    drawn = [panel for panel in figure.axes if panel.get_title() == "Gradient"]
+    assert all("infidelity" in panel.get_xlabel() for panel in drawn)
+    flat = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match="no pictures to draw"):
+        cg.compare(flat, torch.rand(2, 5), 0, methods=["gradient"]).plot()
+
+
+def test_nothing_is_left_on_the_model(net):
+    x = X.clone()
+    cg.compare(net, x, TARGET, layer="second", metrics=["infidelity", "sensitivity_max"])
+    for module in net.modules():
+        assert not module._forward_hooks
+        assert not module._backward_hooks
+    assert not x.requires_grad
+    assert all(p.grad is None for p in net.parameters())
+
+
+SECOND = {"methods": ["gradient"]}
+ERRORS = {
+    "no target": ({"target": None}, ValueError, r"target is missing.*0 \.\.\. 3"),
+    "target": ({"target": 9}, ValueError, r"target 9 is out of range"),
+    "word": ({"target": "best"}, ValueError, "'best' is no class index"),
+    "method": ({"methods": ["guided_bakprop"]}, ValueError, "nearest are guided_backprop"),
+    "twice": ({"methods": ["gradient", "gradient"]}, ValueError, "two methods are called"),
+    "none": ({"methods": []}, ValueError, "methods is empty"),
+    "no method": ({"methods": [3]}, TypeError, "3 is no attribution method"),
+    "metric": ({"metrics": ["infidelty"]}, ValueError, "nearest are infidelity"),
+    "two metrics": (
+        {"metrics": ["infidelity", InfidelityMetric()]}, ValueError, "two metrics are called",
+    ),
+    "no metric": ({"metrics": [3]}, TypeError, "3 is no metric"),
+    "layer": ({"layer": "secnd"}, ValueError, "no layer 'secnd'; the nearest are second"),
+    "masks": ({"metrics": ["relevance_mass"]}, ValueError, "need masks"),
+    "mask size": ({"masks": torch.ones(3, 4, 4)}, ValueError, r"\(3, 4, 4\).*\(3, 9, 9\)"),
+    "tuple": ({"inputs": (X, X)}, TypeError, "one tensor, not tuple"),
+    "both": ({"seed": 1, "generator": torch.Generator()}, ValueError, "give one of them"),
+    "samples": ({"n_perturb_samples": 0}, ValueError, "n_perturb_samples must be 1 or more"),
+    "square": (
+        {"metrics": [InfidelityMetric(SquareRemoval((20,)))]}, ValueError, "no square of",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors_name_the_offender(net, case):
+    changed, kind, words = ERRORS[case]
+    given = {"inputs": X, "target": TARGET, "layer": "second"} | changed
+    with pytest.raises(kind, match=words):
+        cg.compare(net, given.pop("inputs"), given.pop("target"), **given)
