@@ -36,12 +36,15 @@ def test_where_captum_differs():
 def test_the_readmes_snippets(capsys):
     torch.manual_seed(0)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 7
     names = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
-    first, second = capsys.readouterr().out.splitlines()
+    first, *table, last = capsys.readouterr().out.splitlines()
     assert first == "overridden: 35 ReLU6"
-    assert re.fullmatch(r"(\w+ \w+) \1 \d+", second)  # the class, found, and a face
+    assert [line.split()[1] for line in table[2:-1]] == ["gradient", "guided_backprop", "grad_cam"]
+    assert set(names["found"]) == {"gradient", "guided"}
+    assert names["largest"].shape == (1,)
+    assert re.fullmatch(r"(\w+ \w+) \1 \d+", last)  # the class, found, and a face
     assert names["maps"].shape == names["images"].shape
     assert not torch.equal(names["guided"], names["gradient"])

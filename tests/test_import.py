@@ -12,6 +12,7 @@ import pytest
 
 import captum_guided_ext
 import captum_guided_ext.attr
+import captum_guided_ext.metrics
 
 PACKAGE = Path(captum_guided_ext.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -154,7 +155,12 @@ PUBLIC = {
         "GuidedBackprop", "Deconvolution", "GuidedGradCam", "NeuronGuidedBackprop",
         "NeuronDeconvolution", "BackwardRule", "GRADIENT", "DECONVNET", "GUIDED", "with_rule",
         "rectifiers", "ForwardPass", "RectifierReport", "GuidedReLU", "NoRectifierError",
-        "OpaqueGraphError",
+        "OpaqueGraphError", "compare", "benchmark", "infidelity", "sensitivity_max",
+        "infidelity_perturb_func_decorator",
+    ],
+    "captum_guided_ext.metrics": [
+        "infidelity", "sensitivity_max", "infidelity_perturb_func_decorator", "sensitivity",
+        "sensitivity_mean", "UniformBall", "GaussianNoise", "NoisyBaseline", "SquareRemoval",
     ],
     "captum_guided_ext.attr": [
         "GuidedBackprop", "Deconvolution", "GuidedGradCam", "NeuronGuidedBackprop",
@@ -166,8 +172,9 @@ PUBLIC = {
 @pytest.mark.parametrize("module", PUBLIC)
 def test_the_promised_names(module):
     assert set(PUBLIC[module]) <= set(importlib.import_module(module).__all__)
-    for name in captum_guided_ext.attr.__all__:
-        assert getattr(captum_guided_ext, name) is getattr(captum_guided_ext.attr, name)
+    for part in (captum_guided_ext.attr, captum_guided_ext.metrics):
+        for name in set(part.__all__) & set(captum_guided_ext.__all__):
+            assert getattr(captum_guided_ext, name) is getattr(part, name)
 
 
 def public_things():
