@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import torch.distributed as dist
 
@@ -21,6 +23,10 @@ __all__ = ["OtherProcessError", "Processes", "joined_processes", "local_rank"]
 
 # A process that finishes first waits for the others: death is noticed by the lost connection.
 _PATIENCE = timedelta(days=7)
+_DEATH = (
+    "another process of this run has died or was stopped: the finished rows are kept; run the same "
+    "command again to go on"
+)
 
 
 class OtherProcessError(RuntimeError):
@@ -88,10 +94,30 @@ def _peers_may_be_gone() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise OtherProcessError(
-            "another process of this run has died: the finished rows are kept; run the same "
-            "command again to go on"
-        ) from error
+        raise OtherProcessError(_DEATH) from error
+
+
+class _TerminatedError(BaseException):
+    """Like ``KeyboardInterrupt``: no ``except Exception`` on the way may take it for a result."""
+
+
+def _on_termination(_signal: int, _frame: object) -> NoReturn:
+    raise _TerminatedError
+
+
+@contextmanager
+def _told_of_termination() -> Iterator[None]:
+    """Say why the run ends, where ``torchrun`` ends it since another process has died."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set signal handlers
+        return
+    before = signal.signal(signal.SIGTERM, _on_termination)
+    try:
+        yield
+    except _TerminatedError:
+        raise OtherProcessError(_DEATH) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -110,7 +136,8 @@ def joined_processes(device: torch.device) -> Iterator[Processes]:
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=_PATIENCE)
         try:
-            yield Processes(dist.get_rank(), dist.get_world_size())
+            with _told_of_termination():
+                yield Processes(dist.get_rank(), dist.get_world_size())
         finally:
             dist.destroy_process_group()
     else:
