@@ -145,9 +145,9 @@ def main():
         output=arguments.output,
         methods=methods_of(net, samples=4 if quick else 50),
         metrics=[
-            InfidelityMetric(NoisyBaseline(0.2, bounds=(0, 1)), 20 if quick else 10_000),
+            InfidelityMetric(NoisyBaseline(0.2, bounds=(0, 1)), 20 if quick else 1000),
             InfidelityMetric(squares, squares.count(held_out.shape), name="infidelity_square"),
-            SensitivityMetric(UniformBall(RADIUS), 2 if quick else 50, names=("sensitivity_max",)),
+            SensitivityMetric(UniformBall(RADIUS), 2 if quick else 10, names=("sensitivity_max",)),
         ],
         layer="pool2",
         limit=3 if quick else arguments.limit,

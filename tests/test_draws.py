@@ -216,7 +216,17 @@ def shap(inputs, target):
     return SHAP.attribute(inputs, torch.cat([X * 0, X * 0 + 1]), n_samples=3, target=target)
 
 
-@pytest.mark.parametrize("method", [tunnel, tunnel_by_name, shap, explain_by_chance])
+def numpy_only(inputs, target):
+    return numpy_noise(inputs)
+
+
+def python_only(inputs, target):
+    return python_noise(inputs)
+
+
+@pytest.mark.parametrize(
+    "method", [tunnel, tunnel_by_name, shap, explain_by_chance, numpy_only, python_only]
+)
 def test_methods_that_draw_do_not_depend_on_the_batch(method):
     def scores(rows, **options):
         targets = [1 + k % 2 for k in rows]
@@ -233,16 +243,36 @@ def test_methods_that_draw_do_not_depend_on_the_batch(method):
         torch.testing.assert_close(got, whole[:, rows], rtol=1e-4, atol=1e-4)
 
 
-def test_baselines_to_draw_from_are_no_image_s_own():
+@pytest.mark.parametrize("form", [lambda one: one, lambda one: (one,)], ids=["tensor", "tuple"])
+def test_baselines_to_draw_from_are_no_image_s_own(form):
     """Also where a chunk happens to have as many examples as there are baselines."""
     baselines = torch.linspace(0, 1, 4 * 72).view(4, 2, 6, 6) ** 2
-    options = {"target": 1, "baselines": baselines, "n_samples": 3, "seed": 2}
+    options = {"target": 1, "baselines": form(baselines), "n_samples": 3, "seed": 2}
     expected, *others = (
         sensitivity_mean(SHAP.attribute, X[:2], max_examples_per_batch=at_once, **options)
         for at_once in (2, 4, 6, 20)
     )
     for got in others:
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_method_s_noise_is_not_that_of_its_input():
+    moves, drawn = [], []
+
+    def perturb(inputs):
+        moves.append(torch.randn_like(inputs))
+        return inputs + moves[-1]
+
+    def explain(inputs):
+        drawn.append(torch.randn_like(inputs))
+        return drawn[-1]
+
+    sensitivity(explain, X, perturb, seed=3, n_perturb_samples=5, max_examples_per_batch=8)
+    whole, *rows = drawn
+    assert len(whole) == 4
+    assert len(rows) == 4 * 6
+    assert len(moves) == 4 * 5
+    assert len({one.numpy().tobytes() for one in [*rows, *moves]}) == 4 * 11
 
 
 def test_a_method_without_chance_runs_on_whole_batches():
@@ -266,7 +296,7 @@ def test_rows_get_their_own_part_of_what_there_is_one_of_each():
         return xs[0] + target.view(-1, 1), torch_noise(xs[1]) * 0 + further[0] * further[1]
 
     xs, ones = (torch.rand(3, 2), torch.rand(3, 4)), torch.ones(3, 1)
-    got = RowByRow(method)(
+    got = RowByRow(method, own=("target", "further"))(
         xs, {"target": torch.tensor([1, 2, 3]), "further": (ones, 2), "name": "abc"}, [5, 6, 7]
     )
     assert torch.equal(got[0], xs[0] + torch.tensor([[1.0], [2.0], [3.0]]))
@@ -302,14 +332,24 @@ def test_the_standard_error_is_the_spread_of_repeated_estimates(estimate):
 
 
 def test_where_there_is_no_standard_error():
-    options = {"target": 1, "return_standard_error": True}
-    value, error = infidelity(NET, GaussianNoise(), X, MAPS, n_perturb_samples=1, **options)
+    options = {"target": 1, "return_standard_error": True, "n_perturb_samples": 1}
+    value, error = infidelity(NET, GaussianNoise(), X, MAPS, **options)
     assert torch.isfinite(value).all()
     assert error.isnan().all()
     squares = SquareRemoval((2, 3), exhaustive=True)
+    options["n_perturb_samples"] = squares.count(X.shape)
     for source in ({}, {"seed": 1}):
         named = infidelity(NET, squares, X, {"map": MAPS}, **options, **source)
         assert named["map"][1].tolist() == [0, 0, 0, 0]
+    with pytest.raises(ValueError, match=rf"give n_perturb_samples={squares.count(X.shape)}"):
+        infidelity(NET, squares, X, MAPS, target=1)
+
+
+def test_image_indices_without_a_seed_are_a_mistake():
+    with pytest.raises(ValueError, match="needs a seed or a generator"):
+        infidelity(NET, GaussianNoise(), X, MAPS, target=1, image_indices=[0, 1, 2, 3])
+    with pytest.raises(TypeError):
+        infidelity(NET, GaussianNoise(), X, MAPS, target=1, seed=0, image_indices=[0.5, 1, 2, 3])
 
 
 def synthetic(examples, samples, *, scale=1.0, noise=0.5, seed=0):
@@ -340,6 +380,21 @@ def test_intervals_hold_the_estimate(normalize, samples):
     assert (interval[:, 0] <= value * (1 + 1e-6)).all()
     assert (interval[:, 1] >= value * (1 - 1e-6)).all()
     assert torch.equal(one.interval(normalize=normalize), interval)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_intervals_are_the_bootstrap_s(normalize):
+    """Efron & Tibshirani 1993, chapter 13, one resample after the other, each with its scale."""
+    one, drawn, values = synthetic(1, 10), random.Random(0), []
+    pairs = list(zip(one.predicted[0].tolist(), one.fall[0].tolist(), strict=True))
+    for _ in range(20000):
+        again = drawn.choices(pairs, k=10)
+        factor = sum(p * f for p, f in again) / sum(p * p for p, _ in again) if normalize else 1
+        values.append(sum((factor * p - f) ** 2 for p, f in again) / 10)
+    values.sort()
+    ((low, high),) = one.interval(normalize=normalize, resamples=20000).tolist()
+    assert low == pytest.approx(values[500], rel=0.05)
+    assert high == pytest.approx(values[19500], rel=0.05)
 
 
 @pytest.mark.parametrize("normalize", [False, True])

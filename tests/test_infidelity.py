@@ -135,6 +135,24 @@ def test_several_chunks_and_the_optimal_scaling_are_captum_s(case):
             torch.testing.assert_close(got, expected, rtol=2e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize(
+    ("examples", "given"), [(1, 0.5), (3, 0.5), (1, X[:1] / 3), (3, X[:1] / 3), (3, X / 3)]
+)
+def test_functions_are_called_as_captum_calls_them(examples, given):
+    x, calls = X[:examples], []
+
+    def perturb(inputs, baselines):
+        calls.append((inputs, baselines))
+        return inputs, inputs - baselines
+
+    for metric in (captum.metrics.infidelity, infidelity):
+        metric(NET, perturb, x, x, given, target=1, n_perturb_samples=2)
+    (inputs, baselines), (got_inputs, got_baselines) = calls
+    assert torch.equal(got_inputs, inputs)
+    assert type(got_baselines) is type(baselines)
+    assert torch.equal(torch.as_tensor(got_baselines), torch.as_tensor(baselines))
+
+
 @pytest.mark.parametrize("name", [name for name in CASES if "baseline" in name])
 def test_the_decorator_divides_as_captum_s(name):
     expected, got = by_both(CASES[name], per_unit=True)
@@ -318,12 +336,14 @@ def test_other_precisions_come_close(dtype, tolerance, normalize):
     assert got.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
 
 
-def test_sums_of_half_precision_do_not_overflow():
-    x = torch.full((1, 1, 300, 300), 2.0, dtype=torch.float16)
-    got = infidelity(
-        lambda one: one.float().flatten(1).sum(1), lambda one: (one / 2, one / 2), x, x / 2
-    )
-    assert got.tolist() == [0]
+@pytest.mark.parametrize(("value", "side"), [(2.0, 300), (600.0, 2)], ids=["sum", "product"])
+def test_nothing_overflows_in_half_precision(value, side):
+    x = torch.full((1, 1, side, side), value, dtype=torch.float16)
+
+    def model(one):
+        return one.float().flatten(1).sum(1) * value / 2
+
+    assert infidelity(model, lambda one: (one / 2, one / 2), x, x / 2).tolist() == [0]
 
 
 def test_other_memory_layouts_work():

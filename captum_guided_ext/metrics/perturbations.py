@@ -53,6 +53,9 @@ class Perturbation(ABC):
     def check(self, inputs: Sequence[Tensor]) -> None:  # noqa: B027 - most fit any input
         """Raise ``ValueError`` where this perturbation cannot be made of ``inputs``."""
 
+    def check_count(self, inputs: Sequence[Tensor], samples: int) -> None:  # noqa: B027
+        """Raise ``ValueError`` where so many samples of each example make no score."""
+
     def __call__(
         self,
         inputs: Tensor | tuple[Tensor, ...],
@@ -230,12 +233,22 @@ class SquareRemoval(Perturbation):
         for x in inputs:
             if x.dim() < 3:  # noqa: PLR2004 - (N, H, W) at least
                 raise ValueError(
-                    f"SquareRemoval needs pictures (N, C, H, W), and the input has shape "
+                    "SquareRemoval needs pictures (N, C, H, W), and the input has shape "
                     f"{tuple(x.shape)}"
                 )
             if self.count(x.shape) == 0:
                 raise ValueError(
                     f"no square of {self.sizes} pixels fits a picture of {tuple(x.shape[-2:])}"
+                )
+
+    def check_count(self, inputs: Sequence[Tensor], samples: int) -> None:
+        """Raise ``ValueError`` for an exhaustive score that would not visit each square alike."""
+        for x in inputs:
+            count = self.count(x.shape)
+            if self.exhaustive and samples % count:
+                raise ValueError(
+                    f"{count} squares fit the picture, and {samples} samples visit some of them "
+                    f"more often than others: give n_perturb_samples={count}, or exhaustive=False"
                 )
 
     def places(self, shape: Sequence[int]) -> list[tuple[int, int, int]]:

@@ -117,7 +117,7 @@ def sensitivity(
 
     Raises:
         TypeError: for inputs, attributions or numbers of a wrong kind.
-        ValueError: for shapes that do not match, an unknown norm, NaN or infinity.
+        ValueError: for shapes that do not match, an unknown norm, NaN or infinity in the inputs.
 
     Differs from Captum on purpose:
         Noise is drawn on the device of the inputs and in their type. The function gets ``inputs``
@@ -126,18 +126,18 @@ def sensitivity(
     Example:
         >>> sensitivity(GuidedBackprop(model).attribute, images, target=labels, seed=0).maximum
     """
-    examples = len(checks.check_inputs(inputs)[0])
-    draws = find_draws(generator, seed, image_indices, examples, "sensitivity")
-    # Baselines to draw from are nobody's own, even where a chunk has as many examples.
-    baselines = kwargs.get("baselines")
-    of_all = isinstance(baselines, Tensor) and baselines.shape[:1] != (examples,)
-    function = RowByRow(explanation_func, shared=("baselines",) if of_all else ())
+    formatted = checks.check_inputs(inputs)
+    draws = find_draws(generator, seed, image_indices, len(formatted[0]), "sensitivity")
+    own = {"target", "additional_forward_args"}
+    if _has_own_baselines(kwargs, formatted):
+        own.add("baselines")
+    function = RowByRow(explanation_func, own=own)
 
     def explain(xs: Inputs, arguments: dict[str, Any], samples: Sequence[int]) -> Any:
         if draws is None:
             return explanation_func(xs, **arguments)
-        own = dataclasses.replace(draws, purpose="attribution")
-        return function(xs, arguments, own.seeds(samples))
+        noise = dataclasses.replace(draws, purpose="attribution")
+        return function(xs, arguments, noise.seeds(samples))
 
     scores = sample_sensitivity(
         explain,
@@ -359,8 +359,14 @@ def _expanded(arguments: Mapping[str, Any], xs: tuple[Tensor, ...], count: int) 
     expanded = dict(arguments)
     _captum.expand_and_update_additional_forward_args(count, expanded)
     _captum.expand_and_update_target(count, expanded)
-    if "baselines" in expanded:
-        first, *_ = _captum.format_baseline(expanded["baselines"], xs)
-        if isinstance(first, Tensor) and first.shape == xs[0].shape:
-            _captum.expand_and_update_baselines(xs, count, expanded)
+    if _has_own_baselines(arguments, xs):
+        _captum.expand_and_update_baselines(xs, count, expanded)
     return expanded
+
+
+def _has_own_baselines(arguments: Mapping[str, Any], xs: tuple[Tensor, ...]) -> bool:
+    """Whether each example has a baseline of its own, as Captum tells; else all share them."""
+    if "baselines" not in arguments:
+        return False
+    first, *_ = _captum.format_baseline(arguments["baselines"], xs)
+    return isinstance(first, Tensor) and first.shape == xs[0].shape

@@ -6,6 +6,7 @@ the same in whatever batch, order or process it is drawn.
 
 from __future__ import annotations
 
+import operator
 import random
 import zlib
 from collections.abc import Mapping
@@ -102,9 +103,13 @@ def find_draws(
         ValueError: if ``images`` does not name each example, once and by a number from 0.
     """
     found = seed_from(generator, seed)
+    if found is None and images is not None:
+        raise ValueError(
+            "image_indices say whose noise is drawn, which needs a seed or a generator"
+        )
     if found is None:
         return None
-    named = range(examples) if images is None else [int(image) for image in images]
+    named = range(examples) if images is None else [operator.index(image) for image in images]
     if len(named) != examples or len(set(named)) != examples or min(named, default=0) < 0:
         raise ValueError(
             f"image_indices must hold a different number, 0 or more, for each of the {examples} "
@@ -152,12 +157,18 @@ class RowByRow:
 
     Args:
         function: Of the form of Captum's ``attribute``: ``function(inputs, **arguments)``.
-        shared: Names of arguments that belong to no example, whatever their length.
+        own: Names of the arguments of which each example has its own, where they are tensors or
+            lists with an entry for each.
     """
 
-    def __init__(self, function: Callable[..., Any], *, shared: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        own: Collection[str] = ("target", "additional_forward_args"),
+    ) -> None:
         self._function = function
-        self._shared = shared
+        self._own = own
         self._draws_globally = False
 
     def __call__(
@@ -170,8 +181,7 @@ class RowByRow:
 
         Args:
             inputs: The examples along dimension 0.
-            arguments: Keyword arguments of the function. Of tensors and lists with one entry per
-                example each example gets its own.
+            arguments: Keyword arguments of the function.
             seeds: Of each example.
         """
         first = inputs if isinstance(inputs, Tensor) else inputs[0]
@@ -185,7 +195,7 @@ class RowByRow:
         rows = []
         for row, seed in enumerate(seeds):
             given = {
-                name: value if name in self._shared else of_row(value, row, len(seeds))
+                name: of_row(value, row, len(seeds)) if name in self._own else value
                 for name, value in arguments.items()
             }
             with seeded_globally(seed, first.device):

@@ -1,0 +1,153 @@
+"""Tiny networks, pictures and processes for the tests of ``benchmark``.
+
+Commands find the networks as ``small_benchmark:cnn``. Environment variables change them where a
+test needs the same name to mean another network, or a slow or a mortal one.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import TensorDataset
+from tqdm import tqdm
+
+from captum_guided_ext import cli
+from captum_guided_ext.models import Network
+
+TESTS = Path(__file__).parent
+CLASSES = 4
+SUMMARIES = ("scores.csv", "summary.csv", "summary.json", "summary.png")
+
+
+class Cnn(nn.Module):
+    """Two convolutions, counting the examples it is shown; it may take its time or die."""
+
+    def __init__(self, channels=3, activation=nn.ReLU):
+        super().__init__()
+        self.first = nn.Conv2d(channels, 4, 3)
+        self.second = nn.Conv2d(4, 5, 3)
+        self.act = activation()
+        self.head = nn.Linear(5, CLASSES)
+        self.head.weight.data.abs_()  # so that no Grad-CAM is zero everywhere
+        self.examples = 0
+
+    def forward(self, x):
+        self.examples += len(x)
+        time.sleep(float(os.environ.get("SMALL_SLEEP", "0")))
+        flag = os.environ.get("SMALL_FLAG")
+        if flag and os.environ.get("RANK") == "1" and self.examples > 12:
+            with contextlib.suppress(FileExistsError):  # on the first attempt only
+                Path(flag).touch(exist_ok=False)
+                os.kill(os.getpid(), signal.SIGKILL)
+        x = self.act(self.second(self.act(self.first(x))))
+        return self.head(x.mean(dim=(2, 3)))
+
+
+def seeded(make):
+    """Return what ``make`` makes of the seed in the environment."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int(os.environ.get("SMALL_SEED", "3")))
+        return make().eval()
+
+
+def cnn():
+    return seeded(Cnn)
+
+
+def grey():
+    return seeded(lambda: Cnn(channels=1))
+
+
+def gelu():
+    return seeded(lambda: Cnn(activation=nn.GELU))
+
+
+def named():
+    """Return a network whose classes have names and whose pictures are cut to 8 x 8."""
+    names = ("tabby cat", "spaniel, dog", "great_white shark", "wren")
+    return Network("named", cnn(), names, resize_size=8, crop_size=8)
+
+
+def tensors(count=7, side=8, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(count, 3, side, side, generator=generator) + 0.1
+
+
+def dataset(count=7, seed=1):
+    return TensorDataset(tensors(count, seed=seed), torch.arange(count) % CLASSES)
+
+
+def save_pictures(folder, count=8, size=(8, 8), labels=("0", "1", "2", "3")):
+    """Save noise as ``folder/label/number.png`` in turn; without labels as ``folder/number.png``."""
+    noise = np.random.default_rng(5)
+    for number in range(count):
+        place = folder / labels[number % len(labels)] if labels else folder
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = noise.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(place / f"{number}.png")
+    return folder
+
+
+def command(data, output, *more, model="small_benchmark:cnn"):
+    """Return the arguments of a small and quick benchmark."""
+    return [
+        "benchmark", "--data", str(data), "--output", str(output), "--model", model,
+        "--batch-size", "2", "--samples", "2", "--device", "cpu", *map(str, more),
+    ]  # fmt: skip
+
+
+# Processes are forked from one that has imported everything: importing takes seconds.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["small_benchmark", "torchvision.datasets", "matplotlib.figure"])
+
+
+def start(arguments, *, errors=os.devnull, **environment):
+    """Start the command line in a process of its own; ``errors`` is a file for what it says."""
+    environment = {name: str(value) for name, value in environment.items()}
+    process = _CONTEXT.Process(target=_main, args=(arguments, str(errors), environment))
+    process.start()
+    return process
+
+
+def _main(arguments, errors, environment):
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # its own lock outlives a killed process
+    with Path(errors).open("w") as file, Path(os.devnull).open("w") as nothing:
+        sys.stderr, sys.stdout = file, nothing
+        sys.exit(cli.main(arguments))
+
+
+def start_many(size, arguments, folder, **environment):
+    """Start ``size`` processes of one run, as torchrun would but without its watch over them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return [
+        start(
+            arguments, errors=folder / f"errors-{rank}", RANK=rank, LOCAL_RANK=rank,
+            WORLD_SIZE=size, MASTER_ADDR="127.0.0.1", MASTER_PORT=port, **environment,
+        )
+        for rank in range(size)
+    ]  # fmt: skip
+
+
+def codes(processes, patience=60):
+    """Return the exit codes, of the killed ones the negative signal."""
+    for process in processes:
+        process.join(patience)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise AssertionError("a process did not end")
+    return [process.exitcode for process in processes]
