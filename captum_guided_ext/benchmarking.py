@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import captum
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 import captum_guided_ext
 from captum_guided_ext import _captum
@@ -23,6 +23,7 @@ from captum_guided_ext.comparison import DEFAULT_METRICS, ScoreRow, compare_meth
 from captum_guided_ext.errors import DataError
 from captum_guided_ext.files import write_whole
 from captum_guided_ext.journal import Journal, start_run
+from captum_guided_ext.loading import LoadedBatch, load_batches, masks_of
 from captum_guided_ext.method_set import MethodSet, described
 from captum_guided_ext.methods import METHODS
 from captum_guided_ext.metrics._utils.draws import seed_from
@@ -35,6 +36,8 @@ from captum_guided_ext.tables import csv_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from torch.utils.data import Dataset
 
     from captum_guided_ext.method_set import Method
     from captum_guided_ext.scoring import Metric
@@ -174,39 +177,6 @@ def benchmark(
         return _finish(folder, records, higher, settings | {"processes": processes.size})
 
 
-class _Unreadable(NamedTuple):
-    reason: str
-
-
-class _Loaded(NamedTuple):
-    images: list[int]
-    items: list[tuple[Any, ...]]
-    skipped: list[tuple[int, str]]
-
-
-class _Readable(Dataset[Any]):
-    """A data set whose items come with their number; those that cannot be read say why."""
-
-    def __init__(self, data: Dataset[Any]) -> None:
-        self._data = data
-
-    def __getitem__(self, index: int) -> tuple[int, Any]:
-        try:
-            item = self._data[index]
-        except OSError as error:
-            return index, _Unreadable(str(error) or type(error).__name__)
-        return index, item if isinstance(item, (tuple, list)) else (item,)
-
-
-def _collate(items: Sequence[tuple[int, Any]]) -> _Loaded:
-    read = [(index, tuple(item)) for index, item in items if not isinstance(item, _Unreadable)]
-    return _Loaded(
-        [index for index, _ in read],
-        [item for _, item in read],
-        [(index, item.reason) for index, item in items if isinstance(item, _Unreadable)],
-    )
-
-
 @dataclass(frozen=True)
 class _Run:
     """Which images are visited, and how they are cut into batches."""
@@ -282,19 +252,11 @@ class _Run:
             },
         }
 
-    def load(self, batches: Sequence[int]) -> Iterator[tuple[int, _Loaded]]:
+    def load(self, batches: Sequence[int]) -> Iterator[tuple[int, LoadedBatch]]:
         """Read these batches, in order."""
         size = self.batch_size
-        loader = DataLoader(
-            _Readable(self.data),
-            batch_sampler=[
-                list(range(b * size, min((b + 1) * size, self.images))) for b in batches
-            ],
-            collate_fn=_collate,
-            num_workers=self.workers,
-            generator=torch.Generator(),  # else the loader draws from the global one
-        )
-        return zip(batches, loader, strict=True)
+        indices = [list(range(b * size, min((b + 1) * size, self.images))) for b in batches]
+        return zip(batches, load_batches(self.data, indices, workers=self.workers), strict=True)
 
     def name(self, image: int) -> str:
         """Return what the data calls an image."""
@@ -304,7 +266,7 @@ class _Run:
     def record(
         self,
         number: int,
-        loaded: _Loaded,
+        loaded: LoadedBatch,
         methods: MethodSet,
         metrics: Sequence[Metric],
         max_examples_per_batch: int,
@@ -323,7 +285,7 @@ class _Run:
         where = f"images {first} ({self.name(first)}) to {last} ({self.name(last)})"
         try:
             inputs = torch.stack([torch.as_tensor(item[0]) for item in loaded.items])
-            masks = _masks(loaded.items)
+            masks = masks_of(loaded.items)
             target = self._target(loaded)
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
@@ -353,7 +315,7 @@ class _Run:
         record["notes"] = list(dict.fromkeys(str(one.message) for one in caught))
         return record
 
-    def _target(self, loaded: _Loaded) -> Any:
+    def _target(self, loaded: LoadedBatch) -> Any:
         if self.target == "prediction":
             return "prediction"
         labels = [item[1] if len(item) > 1 else None for item in loaded.items]
@@ -364,13 +326,6 @@ class _Run:
                 '(target="prediction")'
             )
         return [int(label) for label in labels if label is not None]
-
-
-def _masks(items: Sequence[tuple[Any, ...]]) -> Tensor | None:
-    masks = [item[2] if len(item) > 2 else None for item in items]  # noqa: PLR2004
-    if any(mask is None for mask in masks):
-        return None
-    return torch.stack([torch.as_tensor(mask).bool() for mask in masks])
 
 
 def _identity(model: Any) -> dict[str, Any]:
@@ -389,8 +344,12 @@ def _identity(model: Any) -> dict[str, Any]:
 
 
 def _with_progress(
-    batches: Iterator[tuple[int, _Loaded]], run: _Run, mine: Sequence[int], *, show_progress: bool
-) -> Iterator[tuple[int, _Loaded]]:
+    batches: Iterator[tuple[int, LoadedBatch]],
+    run: _Run,
+    mine: Sequence[int],
+    *,
+    show_progress: bool,
+) -> Iterator[tuple[int, LoadedBatch]]:
     """Show images done and the time left; of many processes, this one's share."""
     size = run.batch_size
     total = sum(min((b + 1) * size, run.images) - b * size for b in mine)
