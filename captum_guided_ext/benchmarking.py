@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import captum
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
 import captum_guided_ext
 from captum_guided_ext import _captum
@@ -203,9 +203,11 @@ class _Run:
     ) -> _Run:
         workers = 0
         if isinstance(data, DataLoader):
-            if not isinstance(data.sampler, (SequentialSampler, RandomSampler)):
+            picks = data.sampler if type(data.batch_sampler) is BatchSampler else data.batch_sampler
+            whole = not isinstance(picks, RandomSampler) or picks.num_samples == len(data.dataset)
+            if not isinstance(picks, (SequentialSampler, RandomSampler)) or not whole:
                 raise TypeError(
-                    f"the loader picks its images by a {type(data.sampler).__name__}: pass a "
+                    f"the loader picks its images by a {type(picks).__name__}: pass a "
                     "torch.utils.data.Subset of those you want"
                 )
             batch_size = batch_size or data.batch_size

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from captum_guided_ext.demo import CATEGORIES, PictureWorld
-from captum_guided_ext.errors import DataError, ModelError, nearest
+from captum_guided_ext.errors import DataError, ModelError, brief, nearest
 from captum_guided_ext.targets import find_target
 
 if TYPE_CHECKING:
@@ -81,8 +81,10 @@ def open_picture(path: Path) -> Image.Image:
         with Image.open(path) as image:
             upright: Image.Image = ImageOps.exif_transpose(image)
             return upright.convert("RGB")
-    except (Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise OSError(str(error)) from error
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file raises whatever the decoder trips over
+        raise OSError(brief(error)) from error
 
 
 def open_data(spec: str, *, masks: str | Path | None = None, limit: int | None = None) -> Pictures:
@@ -152,10 +154,10 @@ class _Folder:
         image = open_picture(path)
         if self._masks is None:
             return Case(image, label)
-        mask = open_picture(self._mask_path(path)).convert("L")
+        mask = open_picture(self._mask_path(path))
         if mask.size != image.size:
             raise OSError(f"its mask is of {mask.size} pixels, and the picture of {image.size}")
-        return Case(image, label, np.asarray(mask) > 0)
+        return Case(image, label, np.array(np.asarray(mask).any(axis=2), dtype=np.bool_))
 
     def name(self, index: int) -> str:
         return self._samples[index][0].relative_to(self._folder).as_posix()
@@ -214,7 +216,7 @@ def _read_idx(path: Path, *, dimensions: int) -> npt.NDArray[np.uint8]:
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     header = 4 + 4 * dimensions
-    if content[:4] != bytes([0, 0, 8, dimensions]):
+    if content[:4] != bytes([0, 0, 8, dimensions]) or len(content) < header:
         raise DataError(f"{path} is no IDX file of bytes with {dimensions} dimensions")
     shape = np.frombuffer(content[4:header], ">u4").astype(int).tolist()
     if len(content) != header + math.prod(shape):

@@ -98,7 +98,7 @@ def draw_comparison(comparison: Comparison, *, most: int = 8) -> Figure:
         panels[0].set_title(f"image {images[place]}", fontsize=11)
         for panel, (method, maps) in zip(panels[1:], comparison.maps.items(), strict=True):
             _draw_map(figure, panel, maps[place].cpu(), picture)
-            panel.set_title(TITLES.get(method, method), fontsize=11)
+            panel.set_title(_title_of(method), fontsize=11)
             panel.axis("on")  # captum.attr.visualization hides the axis, and the scores with it
             panel.set(xticks=[], yticks=[])
             scores = [
@@ -109,6 +109,10 @@ def draw_comparison(comparison: Comparison, *, most: int = 8) -> Figure:
             panel.set_xlabel("\n".join(scores), fontsize=8)
     _draw_scale(figure, list(grid.flat))
     return figure
+
+
+def _title_of(method: str) -> str:
+    return TITLES.get(method, method.replace("_", " "))
 
 
 def _picture(x: Tensor) -> npt.NDArray[np.float64]:
@@ -142,16 +146,14 @@ def draw_summary(lines: Sequence[SummaryLine]) -> Figure:
             if low is not None and high is not None:
                 panel.plot([low, high], [place, place], color="tab:blue", linewidth=2.5)
             panel.plot([one.mean], [place], "o", color="tab:blue")
-        panel.set_yticks(
-            range(len(shown)), [TITLES.get(one.method, one.method) for one in reversed(shown)]
-        )
+        panel.set_yticks(range(len(shown)), [_title_of(one.method) for one in reversed(shown)])
         panel.set_ylim(-0.6, len(shown) - 0.4)
         panel.grid(axis="x", alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
         better = "higher" if shown and shown[0].higher_is_better else "lower"
         images = max((one.images for one in shown), default=0)
         panel.set_title(metric.replace("_", " "), fontsize=11, fontweight="bold")
-        panel.set_xlabel(f"mean over {images} images, {better} is better", fontsize=9)
+        panel.set_xlabel(f"mean over {images} images\n{better} is better", fontsize=9)
     figure.supxlabel("lines: 95 % bootstrap intervals over the images", fontsize=8)
     return figure
 

@@ -1,9 +1,15 @@
-"""Attribution methods on photos, scored on a network trained on ImageNet.
+"""Attribution methods on five photos, scored as in Yeh et al. 2019 on a network from ImageNet.
+
+The network is SqueezeNet 1.0. Its prediction is explained. All noise is in the units of the
+network's input, in which a colour channel has a standard deviation of 1 over ImageNet; 0 is
+ImageNet's mean colour, and what removed squares and noisy baselines are made of. Stopped and
+started again, the scoring goes on where it was.
 
 Run: python examples/photos_infidelity.py
 """
 
 import argparse
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,61 +17,80 @@ from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
 
 import captum_guided_ext as cg
 from captum_guided_ext.datasets import PreparedPictures, open_data
-from captum_guided_ext.metrics import NoisyBaseline, SquareRemoval
+from captum_guided_ext.metrics import NoisyBaseline, SquareRemoval, UniformBall
 from captum_guided_ext.models import load_network
 from captum_guided_ext.report import benchmark_report
 from captum_guided_ext.scoring import InfidelityMetric, SensitivityMetric
 
-STD = 0.2  # of the noise, where a channel's own standard deviation over ImageNet is 1
+RADIUS = 0.2  # of the noise for sensitivity
+STD = RADIUS / 3**0.5  # a Gaussian as wide as uniform noise of that radius
+SQUARES = SquareRemoval((16, 32, 64, 96))  # up to a sixth of 227 x 227 pixels
+
+
+def load(folder):
+    """Return the network as it was trained: its pooling, and pictures of 227 pixels."""
+    file = folder / "squeezenet1_0_imagenet" / "squeezenet1_0_imagenet.pth"
+    network = replace(load_network("squeezenet1_0", checkpoint=file), crop_size=227)
+    network.model.classifier[1].padding = (1, 1)
+    return network
+
+
+def methods_of(net, *, nt_samples, n_steps):
+    """Return the six named methods, integrated gradients, and two smoothed by a NoiseTunnel."""
+
+    def smoothed(explainer, **options):
+        tunnel = NoiseTunnel(explainer)
+        return partial(tunnel.attribute, nt_samples=nt_samples, stdevs=STD, **options)
+
+    integrated = IntegratedGradients(net, multiply_by_inputs=False)
+    return {
+        "gradient": "gradient",
+        "gradient_smoothed": smoothed(Saliency(net), abs=False),
+        "input_x_gradient": "input_x_gradient",
+        "integrated_gradients": partial(
+            integrated.attribute, n_steps=n_steps, internal_batch_size=20
+        ),
+        "deconvolution": "deconvolution",
+        "guided_backprop": "guided_backprop",
+        "guided_backprop_smoothed": smoothed(cg.GuidedBackprop(net)),
+        "grad_cam": "grad_cam",
+        "guided_grad_cam": "guided_grad_cam",
+    }
 
 
 def main():
-    """Score, print."""
+    """Say what is predicted, score, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--data", type=Path, default=Path("../shared/data"), help="photos and weights")
     add("--output", type=Path, default=Path("captum-guided-output/photos"), help="for the results")
-    add("--quick", action="store_true", help="one photo and two samples, to see that it runs")
+    add("--samples", type=int, default=30, help="perturbed photos for each infidelity")
+    add("--quick", action="store_true", help="a few seconds and one photo, to see that it runs")
     arguments = parser.parse_args()
     quick = arguments.quick
-    network = load_network(
-        "squeezenet1_0",
-        checkpoint=arguments.data / "squeezenet1_0_imagenet" / "squeezenet1_0_imagenet.pth",
-    )
-    net = network.model
-    net.classifier[1].padding = (1, 1)  # these weights were trained with it
+    network = load(arguments.data)
+    photos = PreparedPictures(open_data(str(arguments.data / "photos")), network, use_labels=False)
+    number = 1 if quick else len(photos)
+    for place in range(number):
+        chances = network.model(photos[place][0][None]).softmax(dim=1)[0]
+        best = int(chances.argmax())
+        print(f"{photos.name(place)}: {network.category(best)} ({chances[best]:.0%})")
 
-    def smoothed(method, **options):
-        tunnel = NoiseTunnel(method)
-        return partial(tunnel.attribute, nt_samples=2 if quick else 20, stdevs=STD, **options)
-
-    samples = 2 if quick else 50
+    samples = 2 if quick else arguments.samples
     found = cg.benchmark(
         network,
-        PreparedPictures(open_data(str(arguments.data / "photos")), network, use_labels=False),
+        photos,
         output=arguments.output,
-        methods={
-            "gradient": "gradient",
-            "gradient_smoothed": smoothed(Saliency(net), abs=False),
-            "integrated_gradients": partial(
-                IntegratedGradients(net, multiply_by_inputs=False).attribute,
-                n_steps=2 if quick else 20,
-                internal_batch_size=20,
-            ),
-            "deconvolution": "deconvolution",
-            "guided_backprop": "guided_backprop",
-            "guided_backprop_smoothed": smoothed(cg.GuidedBackprop(net)),
-            "grad_cam": "grad_cam",
-            "guided_grad_cam": "guided_grad_cam",
-        },
+        methods=methods_of(network.model, nt_samples=2 if quick else 8, n_steps=2 if quick else 10),
         metrics=[
-            InfidelityMetric(NoisyBaseline(STD), samples),
-            InfidelityMetric(SquareRemoval((16, 32, 64)), samples, name="infidelity_square"),
-            SensitivityMetric(n_perturb_samples=2 if quick else 5, names=("sensitivity_max",)),
+            InfidelityMetric(NoisyBaseline(0.2), samples),
+            InfidelityMetric(SQUARES, samples, name="infidelity_square"),
+            SensitivityMetric(UniformBall(RADIUS), 2 if quick else 3, names=("sensitivity_max",)),
         ],
         layer="features",
         target="prediction",
-        limit=1 if quick else None,
+        batch_size=1,
+        limit=number,
         max_examples_per_batch=10,
         seed=0,
     )

@@ -5,6 +5,8 @@ test needs the same name to mean another network, or a slow or a mortal one.
 """
 
 import contextlib
+import csv
+import functools
 import multiprocessing
 import os
 import signal
@@ -16,11 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
+from captum.attr import GradientShap, NoiseTunnel
 from PIL import Image
 from torch import nn
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
+import captum_guided_ext as cg
 from captum_guided_ext import cli
 from captum_guided_ext.models import Network
 
@@ -87,8 +92,35 @@ def dataset(count=7, seed=1):
     return TensorDataset(tensors(count, seed=seed), torch.arange(count) % CLASSES)
 
 
+def drawing(folder, network=None, **options):
+    """Benchmark methods that draw from the global generator, beside one that does not."""
+    network = network or cnn()
+    shap = GradientShap(network).attribute
+    methods = {
+        "smooth": NoiseTunnel(cg.GuidedBackprop(network)),
+        "shap": functools.partial(shap, baselines=torch.zeros(1, 3, 8, 8), n_samples=3),
+        "guided_backprop": "guided_backprop",
+    }
+    settings = {"n_perturb_samples": 3, "batch_size": 2, "seed": 5, "show_progress": False}
+    metrics = ["infidelity_square", "sensitivity_max"]
+    return cg.benchmark(
+        network, dataset(9), output=folder, methods=methods, metrics=metrics,
+        **settings | options,
+    )  # fmt: skip
+
+
+def drawings_in_a_group_of_ones_own(folders):
+    """Do so several times in a process group that is there before and after."""
+    dist.init_process_group("gloo")
+    for folder in folders:
+        found = drawing(folder)
+        assert (found is None) == (dist.get_rank() != 0)
+    assert dist.is_initialized()
+    dist.destroy_process_group()
+
+
 def save_pictures(folder, count=8, size=(8, 8), labels=("0", "1", "2", "3")):
-    """Save noise as ``folder/label/number.png`` in turn; without labels as ``folder/number.png``."""
+    """Save noise as ``folder/label/number.png``, without labels as ``folder/number.png``."""
     noise = np.random.default_rng(5)
     for number in range(count):
         place = folder / labels[number % len(labels)] if labels else folder
@@ -111,31 +143,32 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["small_benchmark", "torchvision.datasets", "matplotlib.figure"])
 
 
-def start(arguments, *, errors=os.devnull, **environment):
-    """Start the command line in a process of its own; ``errors`` is a file for what it says."""
+def start(run, *, errors=os.devnull, **environment):
+    """Start a function or a command in a process of its own; ``errors`` gets what it says."""
+    run = run if callable(run) else functools.partial(cli.main, run)
     environment = {name: str(value) for name, value in environment.items()}
-    process = _CONTEXT.Process(target=_main, args=(arguments, str(errors), environment))
+    process = _CONTEXT.Process(target=_main, args=(run, str(errors), environment))
     process.start()
     return process
 
 
-def _main(arguments, errors, environment):
+def _main(run, errors, environment):
     os.environ.update(environment)
     torch.set_num_threads(1)
     tqdm.set_lock(threading.RLock())  # its own lock outlives a killed process
     with Path(errors).open("w") as file, Path(os.devnull).open("w") as nothing:
         sys.stderr, sys.stdout = file, nothing
-        sys.exit(cli.main(arguments))
+        sys.exit(run())
 
 
-def start_many(size, arguments, folder, **environment):
+def start_many(size, run, folder, **environment):
     """Start ``size`` processes of one run, as torchrun would but without its watch over them."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     return [
         start(
-            arguments, errors=folder / f"errors-{rank}", RANK=rank, LOCAL_RANK=rank,
+            run, errors=folder / f"errors-{rank}", RANK=rank, LOCAL_RANK=rank,
             WORLD_SIZE=size, MASTER_ADDR="127.0.0.1", MASTER_PORT=port, **environment,
         )
         for rank in range(size)
@@ -151,3 +184,27 @@ def codes(processes, patience=60):
             process.join()
             raise AssertionError("a process did not end")
     return [process.exitcode for process in processes]
+
+
+def complaint(said):
+    """Return the one line that says what is wrong; a progress bar has lines of its own."""
+    lines = said.splitlines()
+    (line,) = (one for one in lines if one.strip() and not one.startswith("benchmark: "))
+    assert line.startswith("captum-guided benchmark: ")
+    return line
+
+
+def called(capsys, output, data, *more, **options):
+    """Run a command in this process; return its exit code, output and errors."""
+    capsys.readouterr()
+    try:
+        code = cli.main(command(data, output, *more, **options))
+    except SystemExit as exit_:
+        code = exit_.code
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def table(text):
+    """Return the rows of a CSV file."""
+    return list(csv.DictReader(text.splitlines()))

@@ -34,8 +34,8 @@ def test_mnist(tmp_path):
     assert second == "guided backprop by nn.ReLU modules is the gradient: True"
     assert float(third.split()[-4].rstrip("%")) > 10
     methods = {method for _, method, _ in scores}
-    assert len(methods) == 11
-    assert len(scores) == 3 * 11 * 3
+    assert len(methods) == 13
+    assert len(scores) == 3 * 13 * 3
     for image in "012":
         for metric in ("infidelity", "infidelity_square", "sensitivity_max"):
             gradient = scores[image, "gradient", metric]
@@ -46,6 +46,6 @@ def test_mnist(tmp_path):
 
 def test_photos(tmp_path):
     out, scores = run("photos_infidelity.py", tmp_path)
-    assert len(scores) == 8 * 3
+    assert len(scores) == 9 * 3
     for method in ("guided_backprop_smoothed", "integrated_gradients", "grad_cam"):
         assert f"| {method} " in out

@@ -1,8 +1,8 @@
 """A benchmark that is killed, meets a full disk or is asked again ends with the rows it should."""
 
-import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -10,14 +10,13 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 import small_benchmark as small
-import torch
-from torch.utils.data import TensorDataset
+from PIL import Image
 
 import captum_guided_ext as cg
 from captum_guided_ext import cli
-from captum_guided_ext.errors import DataError
 from captum_guided_ext.journal import Journal, start_run
 
 FEW = ("--methods", "gradient,guided_backprop", "--metrics", "infidelity")
@@ -156,10 +155,6 @@ def test_a_finished_run_computes_nothing_and_writes_the_same(tmp_path):
     assert again == first
 
 
-def lose(path):
-    path.unlink()
-
-
 @pytest.mark.parametrize("name", small.SUMMARIES)
 def test_a_lost_summary_is_made_again(data, finished, whole, name):
     (finished / name).unlink()
@@ -169,7 +164,7 @@ def test_a_lost_summary_is_made_again(data, finished, whole, name):
 
 CHANGES = {
     "seed": (("--seed", "1"), "seed was 0, now it is 1"),
-    "methods": (("--methods", "gradient"), "methods guided_backprop was guided_backprop, now it"),
+    "methods": (("--methods", "gradient"), "methods guided_backprop was .*, now it is missing"),
     "metrics": (("--metrics", "sensitivity_max"), "metrics sensitivity_max was missing, now"),
     "samples": (("--samples", "3"), r"metrics infidelity was .*samples=2.*n_perturb_samples=3"),
     "batch size": (("--batch-size", "3"), "batch_size was 2, now it is 3"),
@@ -190,10 +185,8 @@ def test_a_changed_setting_is_refused_by_its_name(data, finished, capsys, change
 
 
 def refused(capsys, message):
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    (line,) = captured.err.splitlines()
-    assert re_search(message, line), line
+    line = small.complaint(capsys.readouterr().err)
+    assert re.search(message, line), line
     assert "Choose another folder, or empty this one" in line
 
 
@@ -205,3 +198,132 @@ def test_other_weights_are_refused(data, finished, capsys, monkeypatch):
     assert contents(finished) == before
     assert cli.main(small.command(data, finished, *FEW, model="small_benchmark:gelu")) == 2
     refused(capsys, "model name was small_benchmark:cnn, now it is small_benchmark:gelu")
+
+
+def test_other_pictures_are_refused(data, finished, capsys):
+    other = small.save_pictures(finished.parent / "pictures", 12, labels=("0", "1", "2"))
+    assert cli.main(small.command(other, finished, *FEW)) == 2
+    refused(capsys, "data digest of names was")
+
+
+def test_other_masks_are_refused(data, tmp_path, capsys):
+    for name, value in (("none", 0), ("all", 255)):
+        for picture in data.rglob("*.png"):
+            mask = tmp_path / name / picture.relative_to(data)
+            mask.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), value).save(mask)
+    arguments = small.command(data, tmp_path / "run", "--metrics", "relevance_mass")
+    assert cli.main([*arguments, "--masks", str(tmp_path / "none")]) == 0
+    before = contents(tmp_path / "run")
+    capsys.readouterr()
+    # Every score would be 1 instead of 0.
+    assert cli.main([*arguments, "--masks", str(tmp_path / "all")]) == 2
+    refused(capsys, "data .*mask.* was")
+    assert contents(tmp_path / "run") == before
+
+
+def test_other_digits_under_the_same_names_are_refused(tmp_path, capsys):
+    noise = np.random.default_rng(1)
+    for folder in ("mine", "yours"):
+        (tmp_path / folder).mkdir()
+        pixels = noise.integers(0, 256, (4, 8, 8), dtype=np.uint8)
+        header = bytes([0, 0, 8, 3]) + b"".join(n.to_bytes(4, "big") for n in pixels.shape)
+        (tmp_path / folder / "images").write_bytes(header + pixels.tobytes())
+        labels = bytes([0, 0, 8, 1]) + (4).to_bytes(4, "big") + bytes([0, 1, 2, 3])
+        (tmp_path / folder / "labels").write_bytes(labels)
+
+    def run(folder):
+        data = f"idx:{tmp_path / folder / 'images'},{tmp_path / folder / 'labels'}"
+        return cli.main(small.command(data, tmp_path / "run", *FEW, model="small_benchmark:grey"))
+
+    assert run("mine") == 0
+    capsys.readouterr()
+    assert run("yours") == 2
+    refused(capsys, "data .* was")
+
+
+def test_another_process_that_writes_there_is_refused_and_not_disturbed(data, whole, tmp_path):
+    folder = tmp_path / "run"
+    arguments = small.command(data, folder, *FEW)
+    first = small.start(arguments, SMALL_SLEEP=0.15)
+    while first.is_alive() and not (folder / "rows-0.jsonl").exists():
+        time.sleep(0.01)
+    second = small.start(arguments, errors=tmp_path / "errors")
+    assert small.codes([second, first]) == [2, 0]
+    line = small.complaint((tmp_path / "errors").read_text())
+    assert re.search(r"another process is writing to .*rows-0\.jsonl: wait for it", line)
+    assert_as_uninterrupted(folder, whole)
+
+
+def test_a_refused_process_leaves_what_the_other_is_writing(data, finished):
+    half = finished / f".scores.csv.{os.getppid()}.part"
+    half.write_bytes(b"half")
+    with closing(Journal(finished, 0)):
+        assert cli.main(small.command(data, finished, *FEW)) == 2
+    assert half.exists()
+
+
+def test_rows_or_settings_that_cannot_be_read_are_refused(data, finished, capsys):
+    def refusal():
+        capsys.readouterr()
+        assert cli.main(small.command(data, finished, *FEW)) == 2
+        return small.complaint(capsys.readouterr().err)
+
+    rows, settings = finished / "rows-0.jsonl", finished / "run.json"
+    written, wanted = rows.read_bytes(), settings.read_bytes()
+    settings.write_bytes(wanted[:50])
+    assert re.search(r"run\.json cannot be read .*: empty the folder", refusal())
+    settings.unlink()
+    assert re.search(r"holds rows without their settings \(run\.json\): empty it", refusal())
+    settings.write_bytes(wanted)
+    first = written.index(b"\n")
+    rows.write_bytes(bytes(first) + written[first:])  # as a power failure may leave a file
+    assert "rows-0.jsonl" in refusal()
+    assert (finished / "rows-0.jsonl").read_bytes()[first:] == written[first:]
+
+
+def no_room(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_keeps_the_rows(data, whole, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "run"
+    real, room = os.write, 2500
+
+    def write(descriptor, content):  # takes what there is room for, as the system does
+        nonlocal room
+        if room == 0:
+            no_room()
+        taken = content[:room]
+        room -= len(taken)
+        return real(descriptor, taken)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write)
+        assert cli.main(small.command(data, folder, *FEW)) == 2
+    line = small.complaint(capsys.readouterr().err)
+    assert re.search("No space left on device.*rows are kept; make room and run the same", line)
+    assert (folder / "rows-0.jsonl").stat().st_size == 2500
+    assert not (folder / "scores.csv").exists()
+    assert cli.main(small.command(data, folder, *FEW)) == 0
+    assert_as_uninterrupted(folder, whole)
+
+
+def test_a_full_disk_leaves_no_half_written_file(data, finished, whole, capsys, monkeypatch):
+    before = contents(finished)
+    (finished / "summary.json").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", no_room)
+        assert cli.main(small.command(data, finished, *FEW)) == 2
+    assert re.search(
+        "No space left on device.*rows are kept", small.complaint(capsys.readouterr().err)
+    )
+    before.pop("summary.json")
+    assert contents(finished) == before
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", no_room)
+        assert cli.main(small.command(data, finished.parent / "new", *FEW)) == 2
+    assert "No space left on device" in small.complaint(capsys.readouterr().err)
+    assert list((finished.parent / "new").iterdir()) == []
+    assert cli.main(small.command(data, finished, *FEW)) == 0
+    assert_as_uninterrupted(finished, whole)

@@ -1,0 +1,338 @@
+"""Pictures, labels and masks reach the network as they lie on the disk."""
+
+import functools
+import gzip
+import json
+import re
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_benchmark as small
+import torch
+from PIL import Image
+
+from captum_guided_ext.datasets import DEMO_SEED, PreparedPictures, open_data, open_picture
+from captum_guided_ext.demo import CATEGORIES, PictureWorld
+from captum_guided_ext.errors import DataError
+from captum_guided_ext.models import Network, load_network
+
+MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist"
+ORIENTATION = 0x112
+
+
+def classes(folder, network):
+    """Return the class of each picture by name."""
+    prepared = PreparedPictures(open_data(str(folder)), network, use_labels=True)
+    return {prepared.name(i): prepared[i][1] for i in range(len(prepared))}
+
+
+def test_folders_named_by_classes_are_the_networks_classes(tmp_path):
+    labels = ("wren", "Spaniel", "great_white_shark", "tabby cat")
+    small.save_pictures(tmp_path, 4, labels=labels)
+    assert classes(tmp_path, small.named()) == {
+        "Spaniel/1.png": 1, "great_white_shark/2.png": 2, "tabby cat/3.png": 0, "wren/0.png": 3,
+    }  # fmt: skip
+
+
+def test_folders_named_by_numbers_are_indices(tmp_path):
+    small.save_pictures(tmp_path, 3, labels=("3", "0", "02"))
+    expected = {"0/1.png": 0, "02/2.png": 2, "3/0.png": 3}
+    assert classes(tmp_path, small.named()) == expected
+    assert classes(tmp_path, Network("nameless", small.cnn())) == expected
+
+
+def test_other_names_count_up_where_classes_have_none(tmp_path):
+    small.save_pictures(tmp_path, 3, labels=("pear", "7", "apple"))
+    assert classes(tmp_path, Network("nameless", small.cnn())) == {
+        "7/1.png": 0, "apple/2.png": 1, "pear/0.png": 2,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ("wron", r"'wron' is none of named's .*the nearest are wren.*--target prediction"),
+        ("4", r"'4' is none of named's .*not a class index from 0 to 3"),
+    ],
+)
+def test_a_folder_that_is_no_class_is_named(tmp_path, label, words):
+    small.save_pictures(tmp_path, 2, labels=("wren", label))
+    with pytest.raises(DataError, match=words):
+        classes(tmp_path, small.named())
+
+
+def test_pictures_and_masks_are_laid_alike(tmp_path):
+    # A picture of two flat halves, the object the brighter one; it is halved and cut by the net.
+    for width, height in ((40, 20), (20, 40)):
+        pixels = np.zeros((height, width, 3), np.uint8)
+        pixels[:, width // 2 + 3 :] = 200
+        case = tmp_path / f"{width}"
+        for name, content in (("pictures", pixels), ("masks", pixels[..., 0] // 200)):
+            place = case / name / "wren" / "a.png"
+            place.parent.mkdir(parents=True)
+            Image.fromarray(content).save(place)
+        pictures = open_data(str(case / "pictures"), masks=case / "masks")
+        network = Network("n", small.cnn(), ("wren",), resize_size=10, crop_size=8)
+        x, label, mask = PreparedPictures(pictures, network, use_labels=True)[0]
+        assert label == 0
+        assert x.shape == (3, 8, 8)
+        assert (mask.shape, mask.dtype) == ((8, 8), torch.bool)
+        assert 0.1 < mask.float().mean() < 0.5
+        # Smoothing shifts the picture's edge by less than a pixel.
+        assert (mask == (x[0] > 100 / 255)).float().mean() > 1 - 1 / 8 - 1e-6
+        assert torch.equal(mask, mask[:1].expand(8, 8))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "I;16"])
+def test_whatever_is_not_black_is_the_object(tmp_path, mode):
+    small.save_pictures(tmp_path / "pictures", 1, labels=())
+    (tmp_path / "masks").mkdir()
+    mask = Image.new(mode, (8, 8))
+    if mode == "P":
+        mask.putpalette([0, 0, 0, 0, 0, 1])
+    faint = {"RGB": (0, 0, 1), "RGBA": (0, 0, 1, 255)}.get(mode, 1)
+    mask.putpixel((2, 5), faint)
+    mask.save(tmp_path / "masks" / "0.png")
+    found = open_data(str(tmp_path / "pictures"), masks=tmp_path / "masks")[0].mask
+    assert np.argwhere(found).tolist() == [[5, 2]]
+
+
+def test_masks_must_be_there_and_of_the_pictures_size(tmp_path):
+    small.save_pictures(tmp_path / "pictures", 3, labels=("0", "1"))
+    masks = tmp_path / "masks" / "0"
+    masks.mkdir(parents=True)
+    Image.new("L", (8, 8)).save(masks / "0.png")
+    expected = r"2 of 3 pictures have no mask, first 0/2\.png: it should be .*masks/0/2\.png"
+    with pytest.raises(DataError, match=expected):
+        open_data(str(tmp_path / "pictures"), masks=tmp_path / "masks")
+    Image.new("L", (8, 9)).save(masks / "2.png")
+    (tmp_path / "masks" / "1").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "masks" / "1" / "1.png")
+    pictures = open_data(str(tmp_path / "pictures"), masks=tmp_path / "masks")
+    assert pictures[0].mask is not None
+    with pytest.raises(OSError, match=re.escape("mask is of (8, 9) pixels, and the picture of (8")):
+        pictures[1]
+    for data in ("demo", "idx:a,b"):
+        with pytest.raises(DataError, match="masks go with a folder"):
+            open_data(data, masks=masks)
+
+
+def write_idx(path, array, *, compress=False):
+    content = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    content += array.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(content) if compress else content)
+    return path
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_idx_files_are_read_as_mnists(tmp_path, compress):
+    pixels = np.random.default_rng(3).integers(0, 256, (5, 4, 6))
+    labels = np.array([3, 0, 1, 3, 2])
+    images = write_idx(tmp_path / "images", pixels, compress=compress)
+    data = open_data(f"idx:{images},{write_idx(tmp_path / 'labels', labels, compress=compress)}")
+    assert len(data) == 5
+    assert data.labels == ["0", "1", "2", "3"]
+    for index in range(5):
+        assert np.array_equal(np.asarray(data[index].image), pixels[index])
+        assert data[index].label == labels[index]
+        assert data[index].mask is None
+    network = load_network("small_benchmark:grey")
+    x, label, mask = PreparedPictures(data, network, use_labels=True)[4]
+    assert (label, mask) == (2, None)
+    assert torch.equal(x, torch.tensor(pixels[4][None] / 255).float())
+
+
+def test_the_first_convolution_decides_how_many_channels_there_are(tmp_path):
+    small.save_pictures(tmp_path, 1, labels=())
+    pictures = open_data(str(tmp_path))
+    for name, channels in (("grey", 1), ("cnn", 3)):
+        network = load_network(f"small_benchmark:{name}")
+        x, label, _ = PreparedPictures(pictures, network, use_labels=False)[0]
+        assert x.shape == (channels, 8, 8)
+        assert label is None
+        assert network.model(x[None]).shape == (1, small.CLASSES)
+
+
+WRONG_IDX = {
+    "empty": (b"", "is no IDX file of bytes with 3 dimensions"),
+    "labels for images": (bytes([0, 0, 8, 1]) + bytes(4), "is no IDX file of bytes with 3 dim"),
+    "floats": (bytes([0, 0, 13, 3]) + bytes(12), "is no IDX file of bytes"),
+    "none": (bytes([0, 0, 8, 3]) + bytes(12), "holds no picture"),
+    "too short": (bytes([0, 0, 8, 3, *b"\0\0\0\2" * 3]) + bytes(7), "should hold 8 bytes.* has 7"),
+    "too long": (bytes([0, 0, 8, 3, *b"\0\0\0\2" * 3]) + bytes(9), "should hold 8 bytes.* has 9"),
+    "cut gzip": (gzip.compress(bytes(100))[:-5], "cannot be read: "),
+    "bad gzip": (b"\x1f\x8b" + bytes(30), "cannot be read: "),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_IDX)
+def test_idx_files_that_are_none_are_named(tmp_path, case):
+    content, words = WRONG_IDX[case]
+    (tmp_path / "images").write_bytes(content)
+    labels = write_idx(tmp_path / "labels", np.zeros(0))
+    with pytest.raises(DataError, match=rf"images .*{words}"):
+        open_data(f"idx:{tmp_path / 'images'},{labels}")
+
+
+def test_an_idx_file_cut_anywhere_is_named(tmp_path):
+    images = write_idx(tmp_path / "images", np.ones((2, 2, 2)))
+    labels = write_idx(tmp_path / "labels", np.ones(2))
+    whole = images.read_bytes()
+    assert len(open_data(f"idx:{images},{labels}")) == 2
+    for cut in range(len(whole)):
+        images.write_bytes(whole[:cut])
+        with pytest.raises(DataError, match="images"):
+            open_data(f"idx:{images},{labels}")
+
+
+def test_idx_files_must_fit(tmp_path):
+    images = write_idx(tmp_path / "images", np.zeros((2, 2, 2)))
+    labels = write_idx(tmp_path / "labels", np.zeros(3))
+    with pytest.raises(DataError, match=r"images holds 2 pictures, and .*labels holds 3 labels"):
+        open_data(f"idx:{images},{labels}")
+    with pytest.raises(DataError, match=r"nothing cannot be read: .*No such file"):
+        open_data(f"idx:{tmp_path / 'nothing'},{labels}")
+    for spec in ("idx:", "idx:a", "idx:a,", "idx:,b"):
+        with pytest.raises(DataError, match="must name two files, idx:IMAGES,LABELS"):
+            open_data(spec)
+
+
+@pytest.mark.skipif(not MNIST.is_dir(), reason="../shared/data/mnist is not there")
+def test_mnists_own_files():
+    files = (MNIST / f"t10k-{name}-ubyte.gz" for name in ("images-idx3", "labels-idx1"))
+    data = open_data(f"idx:{','.join(map(str, files))}")
+    assert len(data) == 10_000
+    assert data.labels == [str(digit) for digit in range(10)]
+    assert [data[index].label for index in range(10)] == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert data[0].image.size == (28, 28)
+    ink = np.asarray(data[0].image) > 128
+    assert 20 < ink.sum() < 200  # a thin figure
+    assert not ink[:4].any()  # with nothing around it
+    assert not ink[:, :4].any()
+
+
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+def test_a_photo_is_turned_upright(tmp_path, orientation):
+    upright = np.zeros((6, 10, 3), np.uint8)
+    upright[0, 0], upright[0, 9], upright[5, 0] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    # How a picture is stored that is to be shown so, by the Exif standard's table.
+    stored = {
+        2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+        5: upright.swapaxes(0, 1), 6: np.rot90(upright), 7: upright[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(upright, -1),
+    }.get(orientation, upright)  # fmt: skip
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[ORIENTATION] = orientation
+    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(np.asarray(open_picture(tmp_path / "a.png")), upright)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of what it reads nevertheless
+def test_a_picture_with_damaged_exif_is_read_or_is_an_oserror(tmp_path):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    exif[0x10E] = "a description"
+    file = tmp_path / "a.jpg"
+    Image.new("RGB", (8, 8), (9, 99, 199)).save(file, exif=exif)
+    whole = file.read_bytes()
+    header, read = whole.index(b"Exif"), 0
+    for place in range(header, header + 44):
+        for byte in (0, 2, 7, 255):
+            file.write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
+            try:
+                read += open_picture(file).mode == "RGB"
+            except OSError:
+                continue
+    assert read > 0
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_picture_that_is_cut_anywhere_is_an_oserror(tmp_path):
+    picture = Image.fromarray(np.random.default_rng(1).integers(0, 256, (9, 9, 3), np.uint8))
+    for name in ("a.png", "a.jpg", "a.bmp", "a.webp", "a.tiff", "a.ppm"):
+        file = tmp_path / name
+        picture.save(file)
+        whole = file.read_bytes()
+        for cut in range(0, len(whole) // 2, 7):
+            file.write_bytes(whole[:cut])
+            with pytest.raises(OSError):  # noqa: PT011 - Pillow has many words for it
+                open_picture(file)
+
+
+def test_folders_that_hold_nothing(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "classes" / "0").mkdir(parents=True)
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("text")
+    for name in ("empty", "classes", "text"):
+        with pytest.raises(DataError, match=f"folder .*{name} holds no picture"):
+            open_data(str(tmp_path / name))
+    for wrong in ("emty", "text/a.txt"):
+        with pytest.raises(DataError, match=f"there is no folder .*{wrong}"):
+            open_data(str(tmp_path / wrong))
+    with pytest.raises(DataError, match="the nearest are empty"):
+        open_data(str(tmp_path / "emty"))
+
+
+def test_the_demo_has_labels_and_the_whole_animal_as_mask():
+    data = open_data("demo", limit=3)
+    world = PictureWorld(3, seed=DEMO_SEED)
+    assert len(data) == 3
+    assert len(open_data("demo")) == 300
+    assert tuple(data.labels) == CATEGORIES
+    for index in range(3):
+        picture = world[index]
+        assert np.array_equal(np.asarray(data[index].image), picture.image)
+        assert data[index].label == picture.label
+        assert np.array_equal(data[index].mask, picture.masks["face"] | picture.masks["fur"])
+
+
+@pytest.fixture
+def program(tmp_path, capsys):
+    return functools.partial(small.called, capsys, tmp_path / "out")
+
+
+def test_unreadable_pictures_are_skipped_counted_and_named(program, tmp_path):
+    data = small.save_pictures(tmp_path / "data", 5)
+    (data / "0" / "2.png").write_text("no picture")
+    (data / "2" / "2.png").write_bytes((data / "2" / "2.png").read_bytes()[:60])
+    code, out, err = program(data)
+    assert (code, "Traceback" in err) == (3, False)
+    assert "skipped 2 that could not be read" in out
+    assert "0/2.png: " in out
+    assert "2/2.png: " in out
+    rows = small.table((tmp_path / "out" / "scores.csv").read_text())
+    names = {int(row["image"]): row["name"] for row in rows}
+    assert names == {0: "0/0.png", 2: "0/4.png", 3: "1/1.png", 5: "3/3.png"}
+    skipped = json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"]
+    assert [(one["image"], one["name"]) for one in skipped] == [(1, "0/2.png"), (4, "2/2.png")]
+    assert all(one["reason"] for one in skipped)
+    assert program(data)[0] == 3  # when it is finished, too
+
+
+def test_nothing_but_unreadable_pictures(program, tmp_path):
+    data = small.save_pictures(tmp_path / "data", 3)
+    for picture in data.rglob("*.png"):
+        picture.write_text("no picture")
+    code, out, err = program(data)
+    assert (code, "Traceback" in err) == (3, False)
+    assert "skipped 3 that could not be read" in out
+    assert small.table((tmp_path / "out" / "scores.csv").read_text()) == []
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["summary"] == []
+
+
+def test_pictures_without_labels_are_explained_as_predicted(program, tmp_path):
+    data = small.save_pictures(tmp_path / "data", 4, labels=())
+    code, _, err = program(data, "--target", "label")
+    assert code == 2
+    assert re.search("folder data has no labels: .*--target prediction", small.complaint(err))
+    assert program(data, "--methods", "gradient")[0] == 0
+    rows = small.table((tmp_path / "out" / "scores.csv").read_text())
+    pixels = [np.asarray(Image.open(data / f"{n}.png")).transpose(2, 0, 1) / 255 for n in range(4)]
+    predicted = small.cnn()(torch.tensor(np.stack(pixels)).float()).argmax(dim=1).tolist()
+    assert {row["name"]: int(row["target"]) for row in rows} == {
+        f"{n}.png": predicted[n] for n in range(4)
+    }

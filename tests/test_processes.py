@@ -1,0 +1,175 @@
+"""Two processes give the rows of one, and end together where one of them fails."""
+
+import functools
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import pytest
+import small_benchmark as small
+
+from captum_guided_ext import cli
+from captum_guided_ext.journal import Journal
+
+FEW = ("--methods", "gradient,grad_cam", "--metrics", "infidelity,sensitivity_mean")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return small.save_pictures(tmp_path_factory.mktemp("data") / "pictures", 14)
+
+
+@pytest.fixture(scope="module")
+def alone(data, tmp_path_factory):
+    """Return the folder of a run of a single process."""
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    assert cli.main(small.command(data, folder, *FEW)) == 0
+    return folder
+
+
+def torchrun(*arguments, **environment):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *arguments]
+    inherited = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(small.TESTS)}
+    return subprocess.run(
+        command, env=inherited | environment, capture_output=True, text=True, check=False
+    )
+
+
+def rows(folder):
+    """Return how many batches each process has finished."""
+    return [path.read_bytes().count(b"\n") for path in sorted(folder.glob("rows-*"))]
+
+
+def assert_as_alone(folder, alone):
+    for name in ("scores.csv", "summary.csv"):
+        assert (folder / name).read_bytes() == (alone / name).read_bytes()
+    assert not list(folder.glob(".*"))
+
+
+def test_methods_that_draw_globally_give_the_rows_of_one_process(tmp_path):
+    small.drawing(tmp_path / "alone")
+    # The same run, of which one process had finished two batches of five.
+    shutil.copytree(tmp_path / "alone", tmp_path / "begun")
+    kept = (tmp_path / "alone" / "rows-0.jsonl").read_bytes().splitlines(keepends=True)[:2]
+    (tmp_path / "begun" / "rows-0.jsonl").write_bytes(b"".join(kept))
+    for name in small.SUMMARIES:
+        (tmp_path / "begun" / name).unlink()
+    folders = [tmp_path / "new", tmp_path / "begun"]
+    both = functools.partial(small.drawings_in_a_group_of_ones_own, folders)
+    assert small.codes(small.start_many(2, both, tmp_path)) == [0, 0]
+    assert rows(tmp_path / "new") == [3, 2]
+    assert rows(tmp_path / "begun") == [4, 1]
+    for name in ("new", "begun"):
+        assert_as_alone(tmp_path / name, tmp_path / "alone")
+
+
+def test_after_a_death_the_same_command_finishes_and_another_is_refused(data, alone, tmp_path):
+    folder, flag = tmp_path / "run", str(tmp_path / "flag")
+    command = ["-m", "captum_guided_ext", *small.command(data, folder, *FEW)]
+    died = torchrun(*command, SMALL_FLAG=flag, SMALL_SLEEP="0.05")
+    assert died.returncode != 0
+    assert died.stderr.count("another process of this run has died") == 1
+    assert "run the same command again to go on" in died.stderr
+    assert "Signal 9 (SIGKILL)" in died.stderr  # torchrun's own words of the one that died
+    assert "captum_guided_ext/" not in died.stderr  # no traceback
+    assert rows(folder)[1] == 1
+    assert not (folder / "scores.csv").exists()
+    shutil.copytree(folder, tmp_path / "by one")
+    assert cli.main(small.command(data, tmp_path / "by one", *FEW)) == 0
+    assert_as_alone(tmp_path / "by one", alone)
+    assert rows(tmp_path / "by one")[1] == 1
+    # The same command again; and then one with a changed setting, in the same two processes.
+    (tmp_path / "script.py").write_text(SCRIPT)
+    commands = command[2:], [*command[2:], "--seed", "1"]
+    again = torchrun(str(tmp_path / "script.py"), json.dumps(commands), SMALL_FLAG=flag)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("infidelity (lower is better)") == 1
+    assert sorted(re.findall("^process .*", again.stdout, re.MULTILINE)) == [
+        "process 0: 0 2",
+        "process 1: 0 1",
+    ]
+    assert again.stderr.count("seed was 0, now it is 1") == 1
+    assert rows(folder)[1] > 1
+    assert_as_alone(folder, alone)
+
+
+SCRIPT = """
+import json
+import os
+import sys
+from captum_guided_ext import cli
+
+codes = [cli.main(command) for command in json.loads(sys.argv[1])]
+print(f"process {os.environ['RANK']}:", *codes, flush=True)
+"""
+
+
+def test_a_changed_setting_ends_each_process_with_one_message(data, alone, tmp_path):
+    folder = shutil.copytree(alone, tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    started = time.monotonic()
+    processes = small.start_many(2, small.command(data, folder, *FEW, "--seed", 1), tmp_path)
+    assert small.codes(processes) == [2, 1]
+    assert time.monotonic() - started < 30
+    said = [(tmp_path / f"errors-{rank}").read_text() for rank in (0, 1)]
+    assert "seed was 0, now it is 1" in small.complaint(said[0])
+    assert "seed was 0" not in said[1]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_the_first_process_ends_when_another_is_killed(data, tmp_path):
+    processes = small.start_many(
+        2, small.command(data, tmp_path / "run", *FEW), tmp_path, SMALL_FLAG=tmp_path / "flag"
+    )
+    assert small.codes(processes) == [1, -signal.SIGKILL]
+    line = small.complaint((tmp_path / "errors-0").read_text())
+    assert "another process of this run has died" in line
+
+
+def test_all_processes_end_when_one_is_told_to(data, tmp_path):
+    arguments = small.command(data, tmp_path / "run", *FEW)
+    processes = small.start_many(2, arguments, tmp_path, SMALL_SLEEP=0.2)
+    while processes[0].is_alive() and sum(rows(tmp_path / "run")) == 0:
+        time.sleep(0.02)
+    processes[1].terminate()
+    processes[0].terminate()
+    assert small.codes(processes) == [1, 1]
+    kept = sum(rows(tmp_path / "run"))
+    assert 1 <= kept < 7
+
+
+def test_a_mistake_that_another_process_finds_is_said_by_that_one(tmp_path):
+    data = small.save_pictures(tmp_path / "pictures", 4, labels=("0", "9"))
+    processes = small.start_many(2, small.command(data, tmp_path / "run", *FEW), tmp_path)
+    assert small.codes(processes) == [1, 2]
+    line = small.complaint((tmp_path / "errors-1").read_text())
+    assert "9/1.png" in line
+    assert "target 9 is out of range" in line
+    line = small.complaint((tmp_path / "errors-0").read_text())
+    assert "another process of this run has died" in line
+    assert rows(tmp_path / "run") == [1, 0]
+
+
+def test_a_part_that_is_being_written_ends_both(data, alone, tmp_path):
+    folder = shutil.copytree(alone, tmp_path / "run")
+    with closing(Journal(folder, 1)):
+        processes = small.start_many(2, small.command(data, folder, *FEW), tmp_path)
+        assert small.codes(processes) == [1, 2]
+    line = small.complaint((tmp_path / "errors-1").read_text())
+    assert "another process is writing to" in line
+    assert "rows-1.jsonl" in line
+
+
+def test_more_processes_than_batches(data, tmp_path):
+    few = (*FEW, "--limit", 4)
+    assert cli.main(small.command(data, tmp_path / "alone", *few)) == 0
+    processes = small.start_many(3, small.command(data, tmp_path / "three", *few), tmp_path)
+    assert small.codes(processes) == [0, 0, 0]
+    assert rows(tmp_path / "three") == [1, 1, 0]
+    assert_as_alone(tmp_path / "three", tmp_path / "alone")
