@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import captum
 import torch
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+)
 
 import captum_guided_ext
 from captum_guided_ext import _captum
@@ -204,15 +210,18 @@ class _Run:
         workers = 0
         if isinstance(data, DataLoader):
             picks = data.sampler if type(data.batch_sampler) is BatchSampler else data.batch_sampler
-            whole = not isinstance(picks, RandomSampler) or picks.num_samples == len(data.dataset)
+            whole = not isinstance(picks, RandomSampler) or picks.num_samples == len(
+                picks.data_source
+            )
             if not isinstance(picks, (SequentialSampler, RandomSampler)) or not whole:
                 raise TypeError(
                     f"the loader picks its images by a {type(picks).__name__}: pass a "
                     "torch.utils.data.Subset of those you want"
                 )
-            batch_size = batch_size or data.batch_size
+            batch_size = data.batch_size if batch_size is None else batch_size
             workers, data = data.num_workers, data.dataset
-        if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+        numbered = hasattr(data, "__len__") and hasattr(data, "__getitem__")
+        if not numbered or isinstance(data, IterableDataset):
             raise TypeError(
                 f"data must have a length and numbered images, not {type(data).__name__}"
             )
@@ -337,7 +346,9 @@ def _identity(model: Any) -> dict[str, Any]:
     for name, values in module.state_dict().items() if isinstance(module, nn.Module) else ():
         digest.update(name.encode())
         if isinstance(values, Tensor):
-            digest.update(values.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(
+                values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            )
     return {
         "name": model.name if isinstance(model, Network) else described(type(model)),
         "weights": model.weights if isinstance(model, Network) else "",
