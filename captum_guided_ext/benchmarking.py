@@ -41,7 +41,7 @@ from captum_guided_ext.summary import SummaryLine, summarise
 from captum_guided_ext.tables import csv_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from torch.utils.data import Dataset
 
@@ -166,10 +166,11 @@ def benchmark(
         mine = [b for b in range(run.batches) if b not in finished]
         mine = mine[processes.rank :: processes.size]
         found: list[dict[str, Any]] = []
-        with closing(Journal(folder, processes.rank)) as journal:
-            batches = run.load(mine)
-            if processes.is_first:
-                batches = _with_progress(batches, run, mine, show_progress=show_progress)
+        shown = show_progress and processes.is_first
+        with (
+            closing(Journal(folder, processes.rank)) as journal,
+            closing(_with_progress(run.load(mine), run, mine, show_progress=shown)) as batches,
+        ):
             for number, loaded in batches:
                 record = run.record(number, loaded, asked, scored, max_examples_per_batch)
                 journal.append(record)
@@ -362,7 +363,7 @@ def _with_progress(
     mine: Sequence[int],
     *,
     show_progress: bool,
-) -> Iterator[tuple[int, LoadedBatch]]:
+) -> Generator[tuple[int, LoadedBatch], None, None]:
     """Show images done and the time left; of many processes, this one's share."""
     size = run.batch_size
     total = sum(min((b + 1) * size, run.images) - b * size for b in mine)

@@ -70,6 +70,9 @@ class Pictures(Protocol):
     def name(self, index: int) -> str:
         """Return the name of one picture, without reading it."""
 
+    def fingerprint(self) -> str:
+        """Return what changes when the pictures, labels or masks do."""
+
 
 def open_picture(path: Path) -> Image.Image:
     """Read a picture as RGB, upright.
@@ -126,6 +129,9 @@ class _Demo:
     def name(self, index: int) -> str:
         return f"demo {index}"
 
+    def fingerprint(self) -> str:
+        return f"{DEMO_SEED} {len(self)}"
+
 
 class _Folder:
     def __init__(self, folder: Path, masks: Path | None) -> None:
@@ -161,6 +167,13 @@ class _Folder:
 
     def name(self, index: int) -> str:
         return self._samples[index][0].relative_to(self._folder).as_posix()
+
+    def fingerprint(self) -> str:
+        masks = [] if self._masks is None else [self._mask_path(path) for path, _ in self._samples]
+        digest = hashlib.sha256()
+        for file in (*(path for path, _ in self._samples), *masks):
+            digest.update(f"{file.name}\n".encode() + file.read_bytes())
+        return digest.hexdigest()
 
     def _mask_path(self, path: Path) -> Path:
         assert self._masks is not None  # noqa: S101 - asked for only where there are masks
@@ -205,6 +218,9 @@ class _Idx:
 
     def name(self, index: int) -> str:
         return f"idx {index}"
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self._images.tobytes() + self._labels.tobytes()).hexdigest()
 
 
 def _read_idx(path: Path, *, dimensions: int) -> npt.NDArray[np.uint8]:
@@ -275,6 +291,7 @@ class PreparedPictures(Dataset[tuple[Tensor, int | None, Tensor | None]]):
         return {
             "description": self._pictures.description,
             "digest of names": hashlib.sha256(names.encode()).hexdigest()[:16],
+            "digest of pictures, labels and masks": self._pictures.fingerprint()[:16],
         }
 
 

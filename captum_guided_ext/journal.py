@@ -57,7 +57,6 @@ def start_run(folder: Path, settings: Mapping[str, Any]) -> dict[int, dict[str, 
             f"{folder} holds rows of other settings: {'; '.join(changed)}. Choose another folder, "
             "or empty this one"
         )
-    remove_leftovers(folder)
     return _read(folder)
 
 
@@ -77,10 +76,13 @@ def _changes(found: Any, wanted: Any, name: str = "") -> list[str]:
 def _read(folder: Path) -> dict[int, dict[str, Any]]:
     records = {}
     for file in sorted(folder.glob("rows-*.jsonl")):
-        lines = file.read_bytes().split(b"\n")
-        for line in lines[:-1]:  # behind the last line's end there is nothing, or a cut-off line
-            record = json.loads(line)
-            records[record["batch"]] = record
+        try:
+            lines = file.read_bytes().split(b"\n")
+            for line in lines[:-1]:  # behind the last line's end: nothing, or a cut-off line
+                record = json.loads(line)
+                records[record["batch"]] = record
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{file} cannot be read ({error}): empty the folder") from error
     return records
 
 
@@ -103,6 +105,8 @@ class Journal:
             raise DataError(f"{self._file} cannot be written to: {error.strerror}") from error
         try:
             self._lock()
+            if part == 0:  # under its lock nobody else is writing the files of the results
+                remove_leftovers(folder)
             self._cut_to_whole_lines()
         except BaseException:
             self.close()

@@ -65,13 +65,15 @@ class Processes:
                 parcel[0] = make()
             except Exception as error:  # noqa: BLE001 - whatever it is, the others must not wait
                 failure = error
-                parcel[1] = str(error)
-        with _peers_may_be_gone():
-            dist.broadcast_object_list(parcel, src=0)
-        if failure is not None:
-            raise failure
+                parcel[1] = True
+        try:
+            with _peers_may_be_gone():
+                dist.broadcast_object_list(parcel, src=0)
+        finally:
+            if failure is not None:  # what went wrong first, whether or not the others heard of it
+                raise failure
         if parcel[1] is not None:
-            raise OtherProcessError(parcel[1])
+            raise OtherProcessError("the first process could not begin the run, and says why")
         made: T = parcel[0]
         return made
 

@@ -64,7 +64,7 @@ def main():
     add = parser.add_argument
     add("--data", type=Path, default=Path("../shared/data"), help="photos and weights")
     add("--output", type=Path, default=Path("captum-guided-output/photos"), help="for the results")
-    add("--samples", type=int, default=30, help="perturbed photos for each infidelity")
+    add("--samples", type=int, default=100, help="perturbed photos for each infidelity")
     add("--quick", action="store_true", help="a few seconds and one photo, to see that it runs")
     arguments = parser.parse_args()
     quick = arguments.quick
@@ -81,11 +81,13 @@ def main():
         network,
         photos,
         output=arguments.output,
-        methods=methods_of(network.model, nt_samples=2 if quick else 8, n_steps=2 if quick else 10),
+        methods=methods_of(
+            network.model, nt_samples=2 if quick else 20, n_steps=2 if quick else 20
+        ),
         metrics=[
             InfidelityMetric(NoisyBaseline(0.2), samples),
             InfidelityMetric(SQUARES, samples, name="infidelity_square"),
-            SensitivityMetric(UniformBall(RADIUS), 2 if quick else 3, names=("sensitivity_max",)),
+            SensitivityMetric(UniformBall(RADIUS), 2 if quick else 5, names=("sensitivity_max",)),
         ],
         layer="features",
         target="prediction",

@@ -203,7 +203,7 @@ def test_other_weights_are_refused(data, finished, capsys, monkeypatch):
 def test_other_pictures_are_refused(data, finished, capsys):
     other = small.save_pictures(finished.parent / "pictures", 12, labels=("0", "1", "2"))
     assert cli.main(small.command(other, finished, *FEW)) == 2
-    refused(capsys, "data digest of names was")
+    refused(capsys, "data digest was .*, now it is ")
 
 
 def test_other_masks_are_refused(data, tmp_path, capsys):
@@ -218,7 +218,7 @@ def test_other_masks_are_refused(data, tmp_path, capsys):
     capsys.readouterr()
     # Every score would be 1 instead of 0.
     assert cli.main([*arguments, "--masks", str(tmp_path / "all")]) == 2
-    refused(capsys, "data .*mask.* was")
+    refused(capsys, "data digest was .*, now it is ")
     assert contents(tmp_path / "run") == before
 
 
@@ -239,7 +239,7 @@ def test_other_digits_under_the_same_names_are_refused(tmp_path, capsys):
     assert run("mine") == 0
     capsys.readouterr()
     assert run("yours") == 2
-    refused(capsys, "data .* was")
+    refused(capsys, "data digest was .*, now it is ")
 
 
 def test_another_process_that_writes_there_is_refused_and_not_disturbed(data, whole, tmp_path):
@@ -257,8 +257,8 @@ def test_another_process_that_writes_there_is_refused_and_not_disturbed(data, wh
 
 def test_a_refused_process_leaves_what_the_other_is_writing(data, finished):
     half = finished / f".scores.csv.{os.getppid()}.part"
-    half.write_bytes(b"half")
     with closing(Journal(finished, 0)):
+        half.write_bytes(b"half")
         assert cli.main(small.command(data, finished, *FEW)) == 2
     assert half.exists()
 
@@ -278,7 +278,7 @@ def test_rows_or_settings_that_cannot_be_read_are_refused(data, finished, capsys
     settings.write_bytes(wanted)
     first = written.index(b"\n")
     rows.write_bytes(bytes(first) + written[first:])  # as a power failure may leave a file
-    assert "rows-0.jsonl" in refusal()
+    assert re.search(r"the rows in .*run cannot be read .*: empty the folder", refusal())
     assert (finished / "rows-0.jsonl").read_bytes()[first:] == written[first:]
 
 
