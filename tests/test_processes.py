@@ -1,9 +1,7 @@
 """Two processes give the rows of one, and end together where one of them fails."""
 
 import functools
-import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -94,31 +92,6 @@ def test_after_a_death_the_same_command_finishes(data, alone, tmp_path):
     assert again.stdout.count("infidelity (lower is better)") == 1
     assert rows(folder)[1] > 1
     assert_as_alone(folder, alone)
-
-
-SCRIPT = """
-import json
-import os
-import sys
-from captum_guided_ext import cli
-
-codes = [cli.main(command) for command in json.loads(sys.argv[1])]
-print(f"process {os.environ['RANK']}:", *codes, flush=True)
-"""
-
-
-def test_a_script_may_benchmark_again_and_a_mistake_is_said_once(data, alone, tmp_path):
-    commands = [
-        small.command(data, tmp_path / "run", *FEW),
-        small.command(data, tmp_path / "run", *FEW, "--seed", 1),
-    ]
-    (tmp_path / "script.py").write_text(SCRIPT)
-    done = torchrun(str(tmp_path / "script.py"), json.dumps(commands))
-    assert done.returncode == 0, done.stderr
-    ends = re.findall(r"process \d: \d \d", done.stdout)
-    assert sorted(ends) == ["process 0: 0 2", "process 1: 0 1"]
-    assert done.stderr.count("seed was 0, now it is 1") == 1
-    assert_as_alone(tmp_path / "run", alone)
 
 
 def test_a_changed_setting_ends_each_process_with_one_message(data, alone, tmp_path):
