@@ -313,6 +313,14 @@ def test_unreadable_pictures_are_skipped_counted_and_named(program, tmp_path):
     assert program(data)[0] == 3  # when it is finished, too
 
 
+def test_a_link_to_nowhere_is_skipped_as_any_other_picture(program, tmp_path):
+    data = small.save_pictures(tmp_path / "data", 3, labels=())
+    (data / "9.png").symlink_to(tmp_path / "nowhere.png")
+    code, out, err = program(data, "--methods", "gradient")
+    assert (code, "Traceback" in err) == (3, False)
+    assert "9.png: " in out
+
+
 def test_nothing_but_unreadable_pictures(program, tmp_path):
     data = small.save_pictures(tmp_path / "data", 3)
     for picture in data.rglob("*.png"):

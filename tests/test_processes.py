@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import small_benchmark as small
 
 from captum_guided_ext import cli
+from captum_guided_ext.errors import DataError
 from captum_guided_ext.journal import Journal
 
 FEW = ("--methods", "gradient,grad_cam", "--metrics", "infidelity,sensitivity_mean")
@@ -34,14 +36,16 @@ def alone(data, tmp_path_factory):
 def torchrun(*arguments, **environment):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *arguments]
     inherited = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(small.TESTS)}
-    return subprocess.run(
-        command,
-        env=inherited | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=90,
-    )
+    with subprocess.Popen(
+        command, env=inherited | environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        try:
+            out, err = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # and it ends those that it started
+            raise AssertionError(f"it hangs; {process.communicate()}") from None
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def rows(folder):
@@ -107,6 +111,14 @@ def test_a_changed_setting_ends_each_process_with_one_message(data, alone, tmp_p
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_under_torchrun_it_is_said_once_too(data, alone, tmp_path):
+    folder = shutil.copytree(alone, tmp_path / "run")
+    done = torchrun("-m", "captum_guided_ext", *small.command(data, folder, *FEW, "--seed", 1))
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert done.stderr.count("seed was 0, now it is 1") == 1
+
+
 def test_the_first_process_ends_when_another_is_killed(data, tmp_path):
     processes = small.start_many(
         2, small.command(data, tmp_path / "run", *FEW), tmp_path, SMALL_FLAG=tmp_path / "flag"
@@ -157,3 +169,39 @@ def test_more_processes_than_batches(data, tmp_path):
     assert small.codes(processes) == [0, 0, 0]
     assert rows(tmp_path / "three") == [1, 1, 0]
     assert_as_alone(tmp_path / "three", tmp_path / "alone")
+
+
+def test_another_process_that_writes_there_is_refused_and_not_disturbed(data, alone, tmp_path):
+    folder = tmp_path / "run"
+    arguments = small.command(data, folder, *FEW)
+    first = small.start(arguments, SMALL_SLEEP=0.15)
+    while first.is_alive() and not (folder / "rows-0.jsonl").exists():
+        time.sleep(0.01)
+    second = small.start(arguments, errors=tmp_path / "errors")
+    assert small.codes([second, first]) == [2, 0]
+    line = small.complaint((tmp_path / "errors").read_text())
+    assert re.search(r"another process is writing to .*rows-0\.jsonl: wait for it", line)
+    assert_as_alone(folder, alone)
+
+
+def test_a_refused_process_leaves_what_the_other_is_writing(data, alone, tmp_path):
+    folder = shutil.copytree(alone, tmp_path / "run")
+    half = folder / f".scores.csv.{os.getppid()}.part"
+    with closing(Journal(folder, 0)):
+        half.write_bytes(b"half")
+        assert cli.main(small.command(data, folder, *FEW)) == 2
+    assert half.exists()
+
+
+def test_the_folder_is_kept_until_the_last_file_is_written(data, alone, tmp_path, monkeypatch):
+    folder = shutil.copytree(alone, tmp_path / "run")
+    tried = []
+
+    def draw_meanwhile(*_):
+        with pytest.raises(DataError, match="another process is writing"):
+            Journal(folder, 0)
+        tried.append(True)
+
+    monkeypatch.setattr("captum_guided_ext.visualization.save_figure", draw_meanwhile)
+    assert cli.main(small.command(data, folder, *FEW)) == 0
+    assert tried

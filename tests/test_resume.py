@@ -1,5 +1,6 @@
 """A benchmark that is killed, meets a full disk or is asked again ends with the rows it should."""
 
+import functools
 import os
 import random
 import re
@@ -13,10 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_benchmark as small
+import torch
+from captum.attr import IntegratedGradients, Saliency
 from PIL import Image
 
 import captum_guided_ext as cg
 from captum_guided_ext import cli
+from captum_guided_ext.errors import DataError
 from captum_guided_ext.journal import Journal, start_run
 
 FEW = ("--methods", "gradient,guided_backprop", "--metrics", "infidelity")
@@ -47,8 +51,8 @@ def contents(folder):
 
 
 def assert_as_uninterrupted(folder, whole):
-    assert (folder / "scores.csv").read_bytes() == (whole / "scores.csv").read_bytes()
-    assert (folder / "summary.csv").read_bytes() == (whole / "summary.csv").read_bytes()
+    for name in small.SUMMARIES:
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
     assert {path.name for path in folder.iterdir()} == {path.name for path in whole.iterdir()}
 
 
@@ -200,10 +204,37 @@ def test_other_weights_are_refused(data, finished, capsys, monkeypatch):
     refused(capsys, "model name was small_benchmark:cnn, now it is small_benchmark:gelu")
 
 
+METHODS = {
+    "rule": lambda net, one: cg.with_rule(Saliency(net), cg.GUIDED if one else cg.DECONVNET),
+    "layer": lambda net, one: cg.GuidedGradCam(net, net.first if one else net.second),
+    "factor": lambda net, one: IntegratedGradients(net, multiply_by_inputs=one),
+    "baseline": lambda net, one: functools.partial(
+        IntegratedGradients(net).attribute, baselines=torch.full((1, 3, 8, 8), float(one))
+    ),
+}
+
+
+@pytest.mark.parametrize("change", METHODS)
+def test_a_method_with_other_settings_is_refused(tmp_path, change):
+    network = small.cnn()
+
+    def run(*, one):
+        methods = {"mine": METHODS[change](network, one)}
+        return cg.benchmark(
+            network, small.dataset(2), output=tmp_path, methods=methods, show_progress=False,
+            metrics=["sensitivity_max"], n_perturb_samples=1,
+        )  # fmt: skip
+
+    rows = run(one=True).rows
+    assert run(one=True).rows == rows
+    with pytest.raises(DataError, match=r"methods mine was .*, now it is "):
+        run(one=False)
+
+
 def test_other_pictures_are_refused(data, finished, capsys):
     other = small.save_pictures(finished.parent / "pictures", 12, labels=("0", "1", "2"))
     assert cli.main(small.command(other, finished, *FEW)) == 2
-    refused(capsys, "data digest was .*, now it is ")
+    refused(capsys, "data digest .*was .*, now it is ")
 
 
 def test_other_masks_are_refused(data, tmp_path, capsys):
@@ -218,7 +249,7 @@ def test_other_masks_are_refused(data, tmp_path, capsys):
     capsys.readouterr()
     # Every score would be 1 instead of 0.
     assert cli.main([*arguments, "--masks", str(tmp_path / "all")]) == 2
-    refused(capsys, "data digest was .*, now it is ")
+    refused(capsys, "data digest .*was .*, now it is ")
     assert contents(tmp_path / "run") == before
 
 
@@ -239,28 +270,7 @@ def test_other_digits_under_the_same_names_are_refused(tmp_path, capsys):
     assert run("mine") == 0
     capsys.readouterr()
     assert run("yours") == 2
-    refused(capsys, "data digest was .*, now it is ")
-
-
-def test_another_process_that_writes_there_is_refused_and_not_disturbed(data, whole, tmp_path):
-    folder = tmp_path / "run"
-    arguments = small.command(data, folder, *FEW)
-    first = small.start(arguments, SMALL_SLEEP=0.15)
-    while first.is_alive() and not (folder / "rows-0.jsonl").exists():
-        time.sleep(0.01)
-    second = small.start(arguments, errors=tmp_path / "errors")
-    assert small.codes([second, first]) == [2, 0]
-    line = small.complaint((tmp_path / "errors").read_text())
-    assert re.search(r"another process is writing to .*rows-0\.jsonl: wait for it", line)
-    assert_as_uninterrupted(folder, whole)
-
-
-def test_a_refused_process_leaves_what_the_other_is_writing(data, finished):
-    half = finished / f".scores.csv.{os.getppid()}.part"
-    with closing(Journal(finished, 0)):
-        half.write_bytes(b"half")
-        assert cli.main(small.command(data, finished, *FEW)) == 2
-    assert half.exists()
+    refused(capsys, "data digest .*was .*, now it is ")
 
 
 def test_rows_or_settings_that_cannot_be_read_are_refused(data, finished, capsys):
@@ -278,7 +288,7 @@ def test_rows_or_settings_that_cannot_be_read_are_refused(data, finished, capsys
     settings.write_bytes(wanted)
     first = written.index(b"\n")
     rows.write_bytes(bytes(first) + written[first:])  # as a power failure may leave a file
-    assert re.search(r"the rows in .*run cannot be read .*: empty the folder", refusal())
+    assert re.search(r"rows-0\.jsonl cannot be read .*: empty the folder", refusal())
     assert (finished / "rows-0.jsonl").read_bytes()[first:] == written[first:]
 
 
