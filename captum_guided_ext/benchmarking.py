@@ -26,11 +26,12 @@ from torch.utils.data import (
 import captum_guided_ext
 from captum_guided_ext import _captum
 from captum_guided_ext.comparison import DEFAULT_METRICS, ScoreRow, compare_methods
+from captum_guided_ext.describing import described
 from captum_guided_ext.errors import DataError
 from captum_guided_ext.files import write_whole
 from captum_guided_ext.journal import Journal, start_run
 from captum_guided_ext.loading import LoadedBatch, load_batches, masks_of
-from captum_guided_ext.method_set import MethodSet, described
+from captum_guided_ext.method_set import MethodSet
 from captum_guided_ext.methods import METHODS
 from captum_guided_ext.metrics._utils.draws import seed_from
 from captum_guided_ext.metrics._utils.sampling import check_positive_count
@@ -153,35 +154,43 @@ def benchmark(
     asked = MethodSet(function, methods, layer=layer, interpolate_mode=interpolate_mode)
     scored = find_metrics(metrics, n_perturb_samples=n_perturb_samples)
     check_positive_count("max_examples_per_batch", max_examples_per_batch)
-    settings = run.settings(model) | {
-        "methods": asked.describe(),
-        "metrics": {", ".join(metric.names): described(metric) for metric in scored},
-        "layer": layer if isinstance(layer, str) else described(layer) if layer else None,
-        "interpolate_mode": interpolate_mode,
-        "max_examples_per_batch": max_examples_per_batch,
-    }
     folder = Path(output)
+    settings: dict[str, Any] = {}
+
+    def start() -> tuple[int, dict[int, dict[str, Any]]]:
+        settings.update(
+            run.settings(model)
+            | {
+                "methods": asked.describe(),
+                "metrics": {", ".join(metric.names): described(metric) for metric in scored},
+                "layer": asked.describe_layer(layer),
+                "interpolate_mode": interpolate_mode,
+                "max_examples_per_batch": max_examples_per_batch,
+            }
+        )
+        return run.seed, start_run(folder, settings)
+
     with joined_processes(run.device) as processes:
-        finished = processes.from_first(lambda: start_run(folder, settings))
+        first_seed, finished = processes.from_first(start)
+        run = dataclasses.replace(run, seed=first_seed)
         mine = [b for b in range(run.batches) if b not in finished]
         mine = mine[processes.rank :: processes.size]
         found: list[dict[str, Any]] = []
         shown = show_progress and processes.is_first
-        with (
-            closing(Journal(folder, processes.rank)) as journal,
-            closing(_with_progress(run.load(mine), run, mine, show_progress=shown)) as batches,
-        ):
-            for number, loaded in batches:
-                record = run.record(number, loaded, asked, scored, max_examples_per_batch)
-                journal.append(record)
-                found.append(record)
-        everything = processes.gather(found)
-        if not processes.is_first:
-            return None
-        records = [*finished.values(), *(record for part in everything for record in part)]
-        higher = {name: metric.higher_is_better for metric in scored for name in metric.names}
-        records.sort(key=lambda record: record["batch"])
-        return _finish(folder, records, higher, settings | {"processes": processes.size})
+        # The folder is this run's until its last file is written.
+        with closing(Journal(folder, processes.rank)) as journal:
+            with closing(_with_progress(run.load(mine), run, mine, show_progress=shown)) as batches:
+                for number, loaded in batches:
+                    record = run.record(number, loaded, asked, scored, max_examples_per_batch)
+                    journal.append(record)
+                    found.append(record)
+            everything = processes.gather(found)
+            if not processes.is_first:
+                return None
+            records = [*finished.values(), *(record for part in everything for record in part)]
+            higher = {name: metric.higher_is_better for metric in scored for name in metric.names}
+            records.sort(key=lambda record: record["batch"])
+            return _finish(folder, records, higher, settings | {"processes": processes.size})
 
 
 @dataclass(frozen=True)

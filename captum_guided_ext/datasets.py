@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import math
@@ -99,7 +100,8 @@ def open_data(spec: str, *, masks: str | Path | None = None, limit: int | None =
             pictures themselves, which then have no labels.
         masks: A folder with a PNG for each picture of a folder, of its path and size, that is not 0
             where the object is.
-        limit: How many pictures are wanted at the most; the demo's world draws as many.
+        limit: How many pictures are wanted at the most; the first of a folder; the demo's
+            world draws as many.
 
     Raises:
         DataError: if there is no such data, or nothing in it.
@@ -110,7 +112,7 @@ def open_data(spec: str, *, masks: str | Path | None = None, limit: int | None =
         return _Demo(limit or _DEMO_LENGTH)
     if spec.startswith("idx:"):
         return _Idx(spec.removeprefix("idx:"))
-    return _Folder(Path(spec), None if masks is None else Path(masks))
+    return _Folder(Path(spec), None if masks is None else Path(masks), limit)
 
 
 class _Demo:
@@ -134,14 +136,15 @@ class _Demo:
 
 
 class _Folder:
-    def __init__(self, folder: Path, masks: Path | None) -> None:
+    def __init__(self, folder: Path, masks: Path | None, limit: int | None) -> None:
         if not folder.is_dir():
             beside = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
             near = nearest(folder.name, beside)
             raise DataError(f"there is no folder {folder}{near}; data is a folder, demo or idx:")
         self.description = f"folder {folder.name}"
         self._folder, self._masks = folder, masks
-        self.labels, self._samples = _labelled(folder)
+        self.labels, samples = _labelled(folder)
+        self._samples = samples[:limit]
         if not self._samples:
             raise DataError(f"folder {folder} holds no picture, nor do the folders in it")
         if masks is not None:
@@ -172,7 +175,9 @@ class _Folder:
         masks = [] if self._masks is None else [self._mask_path(path) for path, _ in self._samples]
         digest = hashlib.sha256()
         for file in (*(path for path, _ in self._samples), *masks):
-            digest.update(f"{file.name}\n".encode() + file.read_bytes())
+            digest.update(f"{file.name}\n".encode())
+            with contextlib.suppress(OSError):  # one that cannot be read is skipped later
+                digest.update(file.read_bytes())
         return digest.hexdigest()
 
     def _mask_path(self, path: Path) -> Path:

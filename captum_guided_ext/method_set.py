@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import warnings
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from captum.attr import Attribution
 from torch import Tensor, nn
 
 from captum_guided_ext import checks
+from captum_guided_ext.describing import described
 from captum_guided_ext.errors import ModelError, brief, nearest
 from captum_guided_ext.forward_pass import ForwardPass
 from captum_guided_ext.layers import default_layer, resolve_layer
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Method: TypeAlias = str | Attribution | Callable[..., Any]
 
-__all__ = ["MethodSet", "described"]
+__all__ = ["MethodSet"]
 
 
 class MethodSet:
@@ -83,6 +83,13 @@ class MethodSet:
     def describe(self) -> dict[str, str]:
         """Return what each name stands for, in words that are the same in every process."""
         return {name: described(method) for name, method in self._methods.items()}
+
+    def describe_layer(self, layer: nn.Module | str | None) -> str | None:
+        """Return the name of Grad-CAM's layer as it was asked for; None for the default one."""
+        if isinstance(layer, nn.Module) and isinstance(self.model, nn.Module):
+            names = (name for name, module in self.model.named_modules() if module is layer)
+            return next(names, described(layer))
+        return layer if layer is None or isinstance(layer, str) else described(layer)
 
     def forward_pass(self, x: Tensor, additional_forward_args: object = None) -> ForwardPass:
         """Run the model once on ``x``, as the named methods need it."""
@@ -154,31 +161,6 @@ class MethodSet:
             self._layer = resolve_layer(self.model, self.layer_name)
         except ModelError as error:
             self._no_layer = str(error)
-
-
-def described(value: Any) -> str:
-    """Return a method, a perturbation or a metric in words without a memory address."""
-    if isinstance(value, functools.partial):
-        given = [described(one) for one in value.args]
-        given += [f"{name}={described(one)}" for name, one in sorted(value.keywords.items())]
-        return f"{described(value.func)}({', '.join(given)})"
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = (
-            f"{f.name}={described(getattr(value, f.name))}" for f in dataclasses.fields(value)
-        )
-        return f"{type(value).__name__}({', '.join(fields)})"
-    if isinstance(owner := getattr(value, "__self__", None), Attribution):
-        return f"{described(owner)}.{value.__name__}"
-    if isinstance(value, Tensor):
-        return f"tensor{tuple(value.shape)}"
-    if hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
-    text = repr(value)
-    if isinstance(value, Attribution) or " at 0x" in text:
-        inner = getattr(value, "attribution_method", None)
-        inside = "" if inner is None else f"({described(inner)})"
-        text = f"{type(value).__module__}.{type(value).__qualname__}{inside}"
-    return text
 
 
 def _by_name(methods: Iterable[Method] | Mapping[str, Method]) -> dict[str, Method]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import threading
@@ -132,15 +133,17 @@ def joined_processes(device: torch.device) -> Iterator[Processes]:
         device: Where this process computes.
     """
     started = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if started and not dist.is_initialized():
+        # Until the process ends: a group that is left and joined again may not find its peers.
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+        atexit.register(_leave)
     if dist.is_available() and dist.is_initialized():
-        yield Processes(dist.get_rank(), dist.get_world_size())
-    elif started:
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=_PATIENCE)
-        try:
-            with _told_of_termination():
-                yield Processes(dist.get_rank(), dist.get_world_size())
-        finally:
-            dist.destroy_process_group()
+        with _told_of_termination():
+            yield Processes(dist.get_rank(), dist.get_world_size())
     else:
         yield Processes()
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,0 +1,89 @@
+"""Methods, metrics and perturbations in words: the same words for the same settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from types import CodeType, FunctionType
+from typing import Any
+
+import torch
+from captum.attr import Attribution
+from torch import Tensor, nn
+
+__all__ = ["described", "digest_of_tensor"]
+
+_OF_THE_MODEL = ("forward_func", "model")  # what an attribution explains is said once, not here
+_DIGITS = 12
+
+
+def described(value: Any) -> str:
+    """Return a value in words without a memory address, settings it holds included.
+
+    Two values of other settings have other words, as far as their attributes, tensors and code
+    show it; what a callable object or a local function keeps elsewhere is not seen.
+    """
+    if isinstance(value, functools.partial):
+        given = [described(one) for one in value.args]
+        given += [f"{name}={described(one)}" for name, one in sorted(value.keywords.items())]
+        return f"{described(value.func)}({', '.join(given)})"
+    if isinstance(owner := getattr(value, "__self__", None), Attribution):
+        return f"{described(owner)}.{value.__name__}"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return f"{type(value).__name__}({_named(fields)})"
+    if isinstance(value, Attribution):
+        return _attribution(value)
+    return _plain(value)
+
+
+def digest_of_tensor(values: Tensor) -> bytes:
+    """Return the bytes of a tensor, whatever its type, shape and device."""
+    flat = values.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().tobytes()
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Tensor):
+        digest = hashlib.sha256(digest_of_tensor(value)).hexdigest()[:_DIGITS]
+        return f"tensor{tuple(value.shape)} {digest}"
+    if isinstance(value, (list, tuple, dict)):
+        parts = value.items() if isinstance(value, dict) else value
+        return f"[{', '.join(map(described, parts))}]"
+    if isinstance(value, FunctionType):
+        return _function(value)
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    text = repr(value)
+    if isinstance(value, nn.Module) or " at 0x" in text:
+        return f"{type(value).__module__}.{type(value).__qualname__}"
+    return text
+
+
+def _attribution(value: Attribution) -> str:
+    held = {name: one for name, one in vars(value).items() if name not in _OF_THE_MODEL}
+    model = value.forward_func
+    if isinstance(model, nn.Module):
+        names = {id(module): name for name, module in model.named_modules()}
+        held = {name: names.get(id(one), one) for name, one in held.items()}
+    return f"{type(value).__module__}.{type(value).__qualname__}({_named(held)})"
+
+
+def _named(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={described(values[name])}" for name in sorted(values))
+
+
+def _function(value: FunctionType) -> str:
+    name = f"{value.__module__}.{value.__qualname__}"
+    if "<" not in name:
+        return name
+    cells = [cell.cell_contents for cell in value.__closure__ or ()]
+    simple = [one for one in cells if isinstance(one, (bool, int, float, str, Tensor))]
+    shown = (_code(value.__code__), described(simple), described(value.__defaults__ or ()))
+    return f"{name} {hashlib.sha256(repr(shown).encode()).hexdigest()[:_DIGITS]}"
+
+
+def _code(code: CodeType) -> list[Any]:
+    constants = [_code(one) if isinstance(one, CodeType) else repr(one) for one in code.co_consts]
+    return [code.co_code, code.co_names, constants]
