@@ -58,7 +58,7 @@ def folder(tmp_path):
 def command(*arguments, processes=None):
     start = [sys.executable, "-m"]
     if processes:
-        start += ["torch.distributed.run", "--nproc-per-node", str(processes), "-m"]
+        start += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
     return [*start, "captum_guided_ext", "benchmark", *SETTINGS, *arguments]
 
 
@@ -141,6 +141,29 @@ def test_two_processes_give_the_rows_of_one_and_go_on_after_a_death(folder):
     # What one of two processes had finished is gone on with by a single one.
     assert run(folder, "--limit", "20", "--output", "died")[0] == 0
     assert (folder / "died" / "scores.csv").read_bytes() == expected
+
+
+TWICE = """
+import os, sys
+from captum_guided_ext import cli
+
+first, changed = [*sys.argv[1:], "--output", "a"], ["--seed", "1"]
+codes = [cli.main(first), cli.main([*sys.argv[1:], "--output", "b"]), cli.main([*first, *changed])]
+print("process", os.environ["RANK"], codes, flush=True)
+"""
+
+
+def test_a_script_of_many_processes_may_benchmark_again(folder):
+    (folder / "twice.py").write_text(TWICE)
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         "twice.py", "benchmark", *SETTINGS, "--limit", "6"],
+        cwd=folder, capture_output=True, text=True, check=False, timeout=120,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)},
+    )  # fmt: skip
+    ends = sorted(line for line in done.stdout.splitlines() if line.startswith("process"))
+    assert ends == ["process 0 [0, 0, 2]", "process 1 [0, 0, 1]"], done.stderr
+    assert (folder / "a" / "scores.csv").read_bytes() == (folder / "b" / "scores.csv").read_bytes()
 
 
 def test_a_changed_setting_under_many_processes_ends_all_of_them(folder):
