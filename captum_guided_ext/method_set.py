@@ -122,7 +122,11 @@ class MethodSet:
             m for m in self._named(METHODS) if self._no_layer is None or m not in LAYER_METHODS
         ]
         found, errors = named_maps(
-            forward_pass, target, asked, interpolate_mode=self.interpolate_mode
+            forward_pass,
+            target,
+            asked,
+            interpolate_mode=self.interpolate_mode,
+            collected=(ValueError,),
         )
         maps = {self._name_of(method): one.detach() for method, one in found.items()}
         reasons = {self._name_of(method): str(error) for method, error in errors.items()}

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from captum_guided_ext import checks
 from captum_guided_ext.attr._utils.cam import grad_cam, lay_over
+from captum_guided_ext.errors import NoRectifierError, OpaqueGraphError
 from captum_guided_ext.rules import DECONVNET, GRADIENT, GUIDED, BackwardRule
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def named_maps(
     methods: Iterable[str] = METHODS,
     *,
     interpolate_mode: str = "bilinear",
+    collected: tuple[type[ValueError], ...] = (NoRectifierError, OpaqueGraphError),
 ) -> tuple[dict[str, Tensor], dict[str, ValueError]]:
     """Return the maps of several methods, each backward pass run once.
 
@@ -56,13 +58,16 @@ def named_maps(
         target: The score to explain, as in Captum.
         methods: Names from :data:`METHODS`. Default: all of them.
         interpolate_mode: How a Grad-CAM is laid over the input. Default: "bilinear".
+        collected: Errors that are returned with the method they belong to; others are raised.
+            Default: those of a method that does not apply to this network.
 
     Returns:
         The maps by method, of the input's shape (Grad-CAM with a single channel), and the error
-        of each method that does not apply to this network.
+        of each method that has none.
 
     Raises:
-        ValueError: for a bad ``target``, which no method could explain.
+        ValueError: for a bad ``target``, which no method could explain; for a layer that does not
+            fit, NaN or infinity, unless ``collected``.
     """
     checks.select_target(forward_pass.output, target)
     (x,) = forward_pass.inputs
@@ -88,6 +93,6 @@ def named_maps(
     for method in methods:
         try:
             maps[method] = compute[method]()
-        except ValueError as error:
+        except collected as error:
             errors[method] = error
     return maps, errors

@@ -167,6 +167,14 @@ def test_a_method_that_does_not_apply_is_a_row_with_its_reason():
     assert "2 GELU" in result.to_markdown()
 
 
+def test_a_map_with_nan_is_a_row_with_its_reason(net):
+    net.second.weight.data.mul_(1e30)
+    net.head.weight.data.mul_(1e30)
+    result = cg.compare(net, X / 1e20, TARGET, layer="second", metrics=["sensitivity_max"])
+    assert "holds NaN or infinity" in result.reasons["gradient"]
+    assert {row.method for row in result.rows} == set(METHODS)
+
+
 def test_scores_do_not_depend_on_the_batch_nor_on_chance(net):
     def tables(rows, **options):
         result = cg.compare(
