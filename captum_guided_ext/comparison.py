@@ -258,7 +258,7 @@ def compare_methods(
         inputs.detach(),
         chosen,
         additional_forward_args,
-        scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores,
+        scores,
         {},
         seed,
         images,

@@ -34,7 +34,15 @@ def alone(data, tmp_path_factory):
 
 
 def torchrun(*arguments, **environment):
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
+    command += arguments
     inherited = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(small.TESTS)}
     with subprocess.Popen(
         command, env=inherited | environment, text=True,
@@ -117,6 +125,29 @@ def test_under_torchrun_it_is_said_once_too(data, alone, tmp_path):
     assert done.returncode != 0
     assert done.stdout == ""
     assert done.stderr.count("seed was 0, now it is 1") == 1
+
+
+TWICE = """
+import os, sys
+from captum_guided_ext import cli
+
+first, second, changed = ([*sys.argv[1:], *more] for more in (
+    ["--output", "a"], ["--output", "b"], ["--output", "a", "--seed", "1"],
+))
+print("process", os.environ["RANK"], *map(cli.main, (first, second, changed)), flush=True)
+"""
+
+
+def test_a_script_may_benchmark_again(data, alone, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "twice.py").write_text(TWICE)
+    done = torchrun("twice.py", *small.command(data, tmp_path, *FEW))
+    assert sorted(re.findall("^process .*", done.stdout, re.MULTILINE)) == [
+        "process 0 0 0 2",
+        "process 1 0 0 1",
+    ], done.stderr
+    for name in ("a", "b"):
+        assert_as_alone(tmp_path / name, alone)
 
 
 def test_the_first_process_ends_when_another_is_killed(data, tmp_path):

@@ -12,7 +12,12 @@ from torch import Tensor
 from captum_guided_ext import _captum, checks
 from captum_guided_ext.metrics._utils.draws import find_draws
 from captum_guided_ext.metrics._utils.resampling import mean_standard_error, resampled_interval
-from captum_guided_ext.metrics._utils.sampling import PerturbedSamples, per_sample, summed
+from captum_guided_ext.metrics._utils.sampling import (
+    PerturbedSamples,
+    per_sample,
+    summed,
+    widened,
+)
 from captum_guided_ext.metrics.perturbations import Perturbation
 
 if TYPE_CHECKING:
@@ -305,6 +310,7 @@ def sample_infidelity(
     if scores is None:
         with torch.no_grad():
             scores = _scores(forward_func, xs, target, arguments)
+    before = widened(scores).flatten()
 
     def measure(count: int) -> Tensor:
         made = perturbed_samples.take(count)
@@ -319,7 +325,7 @@ def sample_infidelity(
                 arguments, count, expansion_type=_captum.ExpansionTypes.repeat_interleave
             ),
         )
-        numbers = [scores.repeat_interleave(count, dim=0) - after]
+        numbers = [before.repeat_interleave(count, dim=0) - after]
         per_unit: tuple[Tensor, ...] | None = None
         for name, given in attributions.items():
             steps = perturbations
@@ -359,20 +365,16 @@ def _scores(
             "needs one for each"
         )
     checks.check_finite(scores, "the model's score")
-    return summed(scores[:, None])
+    return widened(scores).flatten()  # of (N, 1), too
 
 
 def _predicted(given: tuple[Tensor, ...], steps: tuple[Tensor, ...], count: int) -> Tensor:
     """Return the sum of attribution times perturbation of each perturbed input."""
     sums = [
-        summed(_widened(one).repeat_interleave(count, dim=0) * _widened(step))
+        summed(widened(one).repeat_interleave(count, dim=0) * widened(step))
         for one, step in zip(given, steps, strict=True)
     ]
     return torch.stack(sums).sum(dim=0) if len(sums) > 1 else sums[0]
-
-
-def _widened(values: Tensor) -> Tensor:
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def _per_unit(

@@ -16,6 +16,7 @@ from captum_guided_ext.metrics._utils.resampling import mean_standard_error
 from captum_guided_ext.metrics._utils.sampling import (
     PerturbedSamples,
     per_sample,
+    widened,
 )
 from captum_guided_ext.metrics.perturbations import Perturbation, UniformBall
 
@@ -314,8 +315,7 @@ def _vector_norm(norm_ord: str | float) -> float:
 def _norm(maps: Sequence[Tensor], order: float) -> Tensor:
     """Return the norm of each example over all of its tensors, in single precision at least."""
     flat = torch.cat([one.flatten(1) for one in maps], dim=1)
-    wide = flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
-    norm: Tensor = torch.linalg.vector_norm(wide, ord=order, dim=1)
+    norm: Tensor = torch.linalg.vector_norm(widened(flat), ord=order, dim=1)
     return norm
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from captum_guided_ext.metrics._utils.draws import Draws
 
-__all__ = ["PerturbedSamples", "check_positive_count", "per_sample", "summed"]
+__all__ = ["PerturbedSamples", "check_positive_count", "per_sample", "summed", "widened"]
 
 _SAMPLES_AT_A_TIME = 10  # of each example, so that up to Captum's default all is as in Captum
 
@@ -154,5 +154,9 @@ def per_sample(
 
 def summed(products: Tensor) -> Tensor:
     """Return the sum of each example, ``(N, ...)`` to ``(N,)``, in single precision at least."""
-    wide = products.float() if products.dtype in (torch.float16, torch.bfloat16) else products
-    return wide.flatten(1).sum(dim=1)
+    return widened(products).flatten(1).sum(dim=1)
+
+
+def widened(values: Tensor) -> Tensor:
+    """Return half-precision values in single precision, and others as they are."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
