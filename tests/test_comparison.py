@@ -194,6 +194,16 @@ def test_scores_do_not_depend_on_the_batch_nor_on_chance(net):
         assert part == pytest.approx({key: whole[key] for key in part}, rel=1e-4, abs=1e-6)
 
 
+def test_a_model_of_one_score_in_a_column(net):
+    def column(x):
+        return net(x)[:, :1]
+
+    options = {"methods": ["gradient"], "metrics": ["infidelity", "sensitivity_max"]}
+    got = cg.compare(column, X, **options)
+    expected = cg.compare(net, X, 0, **options)
+    assert [r.value for r in got.rows] == pytest.approx([r.value for r in expected.rows], rel=1e-4)
+
+
 def test_generator_and_seed(net):
     generator = torch.Generator().manual_seed(8)
     drawn = int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(8)))
