@@ -54,11 +54,19 @@ class _Parser(argparse.ArgumentParser):
         self.exit(_USAGE_ERROR, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        options = [o for action in self._actions for o in action.option_strings]
+        if self._subparsers is None:  # a mistyped option first, and only then what is missing
+            for word in args or ():
+                name = word.partition("=")[0]
+                if name.startswith("--") and not any(o.startswith(name) for o in options):
+                    self._refuse(name, options)
         known, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            options = [o for action in self._actions for o in action.option_strings]
-            self.error(f"there is no option {unknown[0]!r}{_choices(unknown[0], options)}")
+            self._refuse(unknown[0], options)
         return known, unknown
+
+    def _refuse(self, word: str, options: list[str]) -> NoReturn:
+        self.error(f"there is no option {word!r}{_choices(word, options)}")
 
 
 def _choices(name: str, names: Iterable[str]) -> str:

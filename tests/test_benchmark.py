@@ -346,6 +346,13 @@ def test_a_mistake_is_one_line_and_exit_code_2(program, tmp_path, case):
     assert not (tmp_path / "out" / "scores.csv").exists()
 
 
+def test_a_mistyped_option_is_named_before_what_is_missing(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["benchmark", "--data", "demo", "--outptu", "x"])
+    assert stopped.value.code == 2
+    assert "no option '--outptu'; choose from --output" in capsys.readouterr().err
+
+
 def test_help_names_every_option(capsys):
     with pytest.raises(SystemExit) as done:
         cli.main(["benchmark", "--help"])
