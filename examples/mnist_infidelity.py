@@ -154,6 +154,18 @@ def show_both_ways(net, images, labels):
     print(f"guided backprop by the graph differs from it by {difference:.0%} of its norm")
 
 
+def infidelity_of_a_constant(net, perturbation, samples, images, labels):
+    """Return the mean infidelity of the best constant: it looks neither at I nor at any map."""
+    generator = torch.Generator().manual_seed(2)
+    found = []
+    for image, label in zip(images, labels, strict=True):
+        repeated = (image.expand(samples, *image.shape),)
+        _, (perturbed,) = perturbation.of_batch(repeated, None, range(samples), generator)
+        with torch.no_grad():
+            found.append(net(perturbed)[:, label].var(correction=0))
+    return torch.stack(found).mean().item()
+
+
 def main():
     """Train, score, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -174,19 +186,29 @@ def main():
     print(f"right on {right:.1%} of {len(truth)} digits it never saw")
     show_both_ways(net, held_out[:50], truth[:50])
 
+    limit = 3 if quick else arguments.limit
+    samples = 20 if quick else arguments.samples
     squares = SquareRemoval((4,) if quick else tuple(range(1, 11)), exhaustive=True)
+    perturbations = {
+        "infidelity": (BASELINES, samples),
+        "infidelity_square": (squares, squares.count(held_out.shape)),
+    }
+    for name, (perturbation, count) in perturbations.items():
+        constant = infidelity_of_a_constant(
+            net, perturbation, count, held_out[:limit], truth[:limit]
+        )
+        print(f"a constant in place of a map has {name} {constant:.4g}")
     found = cg.benchmark(
         net,
         TensorDataset(held_out, truth),
         output=arguments.output,
         methods=methods_of(net, nt_samples=4 if quick else 50, baselines=1000 if quick else 20_000),
         metrics=[
-            InfidelityMetric(BASELINES, 20 if quick else arguments.samples),
-            InfidelityMetric(squares, squares.count(held_out.shape), name="infidelity_square"),
+            *(InfidelityMetric(*given, name=name) for name, given in perturbations.items()),
             SensitivityMetric(UniformBall(RADIUS), 2 if quick else 10, names=("sensitivity_max",)),
         ],
         layer="pool2",
-        limit=3 if quick else arguments.limit,
+        limit=limit,
         max_examples_per_batch=1000,
         seed=0,
     )
