@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from captum_guided_ext.errors import ModelError, nearest
+from captum_guided_ext.errors import ModelError, brief, nearest
+from captum_guided_ext.opening import private_twin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,16 +79,16 @@ def default_layer(model: nn.Module, inputs: Tensor) -> str:
       parameters of its own behind it. SqueezeNet's last convolution is one; what it reads is
       taken. It is taken itself only where the network has no other map.
 
-    It is looked for in one forward pass of the first example, in eval mode and without gradients;
-    the model is left as it was.
+    It is looked for in one forward pass of the first example, in eval mode and without gradients,
+    of a twin of the model: the model itself is not touched.
 
     Args:
         model: A classifier of pictures.
         inputs: What it takes, ``(N, 3, H, W)``, on its device.
 
     Raises:
-        ModelError: if there is none, or if the network goes on with tokens ``(N, T, D)`` after it,
-            as ViT does: the map of its patches is no map of features.
+        ModelError: if there is none; if the network goes on with tokens ``(N, T, D)`` after it, as
+            ViT does (the map of its patches is no map of features); or if the forward pass fails.
     """
     if inputs.ndim != 4 or not len(inputs):  # noqa: PLR2004
         raise ModelError(f"the input must be pictures (N, C, H, W), not {tuple(inputs.shape)}")
@@ -133,21 +134,17 @@ def _calls(model: nn.Module, inputs: Tensor) -> tuple[list[_Call], Any]:
             )
             calls.append(_Call(name, tuple(output.shape), learned, own, last))
 
-    training = {module: module.training for module in model.modules()}
-    hooks = []
+    twin = private_twin(model)  # nothing is done to the model itself: other threads may be using it
+    for name, module in twin.named_modules():
+        if name:
+            module.register_forward_hook(partial(note, name))
     try:
-        for name, module in model.named_modules():
-            if name:
-                hooks.append(module.register_forward_hook(partial(note, name)))
-        for module in training:  # exported modules refuse eval()
-            module.training = False
         with torch.no_grad():
-            output = model(inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, was in training.items():
-            module.training = was
+            output = twin(inputs)
+    except Exception as error:  # the model's own, or of state that its twin does not share
+        raise ModelError(
+            f"the last feature map could not be looked for ({brief(error)}): name a layer (--layer)"
+        ) from error
     return calls, output
 
 

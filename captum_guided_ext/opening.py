@@ -8,8 +8,11 @@ model, which shares every parameter and buffer with it, holds eager stand-ins in
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from contextlib import contextmanager
+from functools import partial
 from inspect import signature
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch.autograd.graph import Node
 
-__all__ = ["InPlaceAsCopy", "forced_eager", "rewinder", "shadow_of"]
+__all__ = ["InPlaceAsCopy", "forced_eager", "private_twin", "rewinder", "shadow_of"]
 
 
 class _Stance:
@@ -70,9 +73,27 @@ def shadow_of(model: Any) -> tuple[Any, dict[nn.Module, nn.Module]]:
     return _twin(model, twins), twins
 
 
+def private_twin(model: nn.Module) -> nn.Module:
+    """Return an eager twin in eval mode, to watch a forward pass that ``model`` takes no part in.
+
+    It shares the parameters, and has flags, hooks and buffers of its own. What the model keeps in
+    objects of other kinds, or in closures, is shared too.
+    """
+    twins: dict[nn.Module, nn.Module] = {}
+    twin = _twin(model, twins)
+    for one in twins.values():
+        buffers = one._buffers.items()  # noqa: SLF001
+        own = {name: None if kept is None else kept.clone() for name, kept in buffers}
+        one.__dict__ |= {"training": False, "_buffers": own}
+    return twin
+
+
 def _hides(module: nn.Module) -> bool:
     compiled = hasattr(module, "_orig_mod") or vars(module).get("_compiled_call_impl") is not None
     return compiled or isinstance(module, torch.jit.ScriptModule)
+
+
+_SHARED = frozenset(vars(nn.Module())) - {"_modules", "_forward_hooks", "_forward_pre_hooks"}
 
 
 def _twin(module: nn.Module, twins: dict[nn.Module, nn.Module]) -> nn.Module:
@@ -83,16 +104,36 @@ def _twin(module: nn.Module, twins: dict[nn.Module, nn.Module]) -> nn.Module:
         return twins[module]
     compiled = hasattr(module, "_orig_mod")
     twin: nn.Module = object.__new__(_Uncompiled if compiled else type(module))
-    twin.__dict__ = dict(module.__dict__)
-    twin.__dict__["_compiled_call_impl"] = None  # set by module.compile()
+    twins[module] = twin  # before its parts are looked at: they may refer to it
+    attributes = dict(module.__dict__) | {"_compiled_call_impl": None}  # set by module.compile()
     if compiled:
-        twin.__dict__.pop("forward", None)  # the compiled one
-    twins[module] = twin
-    twin.__dict__["_modules"] = {
-        name: None if child is None else _twin(child, twins)
-        for name, child in module._modules.items()  # noqa: SLF001
-    }
+        attributes.pop("forward", None)  # the compiled one
+    for name in attributes.keys() - _SHARED:
+        attributes[name] = _rebound(attributes[name], twins)
+    for name in ("_modules", "_forward_hooks", "_forward_pre_hooks"):
+        attributes[name] = attributes[name].copy()  # also where nothing was rebound
+    twin.__dict__ = attributes
     return twin
+
+
+def _rebound(value: Any, twins: dict[nn.Module, nn.Module]) -> Any:
+    """Return ``value`` with each module that it refers to replaced by its twin."""
+    if isinstance(value, nn.Module):
+        return _twin(value, twins)
+    if isinstance(value, MethodType) and isinstance(value.__self__, nn.Module):
+        return MethodType(value.__func__, _twin(value.__self__, twins))
+    if type(value) is partial:
+        held = (value.func, value.args, value.keywords)
+        func, args, keywords = (_rebound(one, twins) for one in held)
+        return partial(func, *args, **keywords)
+    if type(value) in (list, tuple):
+        parts = [_rebound(part, twins) for part in value]
+        same = all(new is old for new, old in zip(parts, value, strict=True))
+        return value if same else type(value)(parts)
+    if type(value) in (dict, OrderedDict):
+        named = [(name, _rebound(part, twins)) for name, part in list(value.items())]
+        return value if all(value.get(n) is part for n, part in named) else type(value)(named)
+    return value
 
 
 class _Uncompiled(nn.Module):

@@ -1,3 +1,4 @@
+import functools
 import re
 import subprocess
 import sys
@@ -680,7 +681,7 @@ def test_default_layer_leaves_the_model_as_it_was(fails):
     flags = [m.training for m in model.modules()]
     state = {name: value.clone() for name, value in model.state_dict().items()}
     if fails:
-        with pytest.raises(RuntimeError, match="my own mistake"):
+        with pytest.raises(ModelError, match=r"\(RuntimeError: my own mistake\): name a layer"):
             default_layer(model, torch.randn(3, 3, 8, 8))
     else:
         assert default_layer(model, torch.randn(3, 3, 8, 8)) == "1"
@@ -689,3 +690,36 @@ def test_default_layer_leaves_the_model_as_it_was(fails):
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     counter.remove()
     assert not any(m._forward_hooks for m in model.modules())
+
+
+class Stateful(nn.Module):
+    """Keeps what layers put out, by hooks that are its own methods, and refers to one in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = conv(3, 4), nn.Linear(4, 2)
+        self.aside = [(self.conv,)]
+        self.register_buffer("seen", torch.zeros(()))
+        self.conv.register_forward_hook(self.keep)
+        self.head.register_forward_pre_hook(functools.partial(self.note, "head"))
+        self.notes = {}
+
+    def keep(self, _module, _args, output):
+        self.kept = output
+
+    def note(self, name, _module, _args):
+        self.notes |= {name: len(self.notes)}
+
+    def forward(self, x):
+        self.seen += len(x)
+        self.aside[0][0](x)
+        return self.head(self.kept.mean((2, 3)))
+
+
+def test_default_layer_of_a_model_that_keeps_state_in_hooks_and_buffers():
+    model = Stateful()
+    attributes, buffer = dict(vars(model)), model.seen
+    assert default_layer(model, torch.randn(1, 3, 8, 8)) == "conv"
+    assert vars(model) == attributes
+    assert model.seen is buffer
+    assert buffer == 0

@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.checkpoint import checkpoint
 
+import captum_guided_ext
 from captum_guided_ext import (
     GRADIENT,
     GUIDED,
@@ -533,6 +534,51 @@ def test_eight_threads_in_the_same_layer_at_once():
     for got, wanted in zip(results, expected, strict=True):
         for name, one in zip(names, wanted, strict=True):
             assert_equal(got[name], one)
+
+
+class MeetingInTheSearch(Net):
+    """Threads meet where the layer is looked for; one that is told to raises there, one behind."""
+
+    def __init__(self, threads):
+        super().__init__()
+        self.barrier = threading.Barrier(threads, timeout=30)
+        self.raising = threading.local()
+        self.before = self.meet
+
+    def meet(self, x):
+        searching = not torch.is_grad_enabled()
+        if searching:
+            self.barrier.wait()
+        if getattr(self.raising, "where", None) == ("search" if searching else "forward pass"):
+            raise Stop("on purpose")
+        return x
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.filterwarnings("ignore:the model is in training mode")
+@pytest.mark.parametrize("training", [True, False])
+def test_four_threads_look_for_the_default_layer_at_once(training):
+    model, x = MeetingInTheSearch(4).train(training), make()[1]
+    flags = [module.training for module in model.modules()]
+    places = [None, "search", None, "forward pass"]
+
+    def work(index):
+        model.raising.where = places[index]
+        with contextlib.suppress(Stop):
+            return captum_guided_ext.compare(model, x, 1, methods=["grad_cam"], metrics=[])
+
+    for _ in range(4):
+        with contextlib.ExitStack() as stack:
+            if not training:  # else the forward passes themselves update batch norm
+                stack.enter_context(nothing_changed(model, x))
+            found = list(stack.enter_context(ThreadPoolExecutor(4)).map(work, range(4)))
+        assert [module.training for module in model.modules()] == flags
+        assert not any(getattr(module, name) for module in model.modules() for name in HOOKS)
+        assert [one and one.layer for one in found] == ["second", None, "second", None]
+        assert found[1].reasons.keys() == {"grad_cam"}  # the search failed, and says so
+        assert found[3] is None
+        if not training:
+            assert torch.equal(found[0].maps["grad_cam"], found[2].maps["grad_cam"])
 
 
 def test_captum_does_not_pass_that_test():
