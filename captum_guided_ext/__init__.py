@@ -8,18 +8,18 @@ from captum_guided_ext.attr import (
     NeuronGuidedBackprop,
     with_rule,
 )
-from captum_guided_ext.benchmarking import benchmark
-from captum_guided_ext.comparison import compare
+from captum_guided_ext.autograd._forward_pass import ForwardPass, rectifiers
+from captum_guided_ext.autograd._guided_relu import GuidedReLU
+from captum_guided_ext.autograd._path import RectifierReport
+from captum_guided_ext.autograd._rules import DECONVNET, GRADIENT, GUIDED, BackwardRule
 from captum_guided_ext.errors import NoRectifierError, OpaqueGraphError
-from captum_guided_ext.forward_pass import ForwardPass, rectifiers
-from captum_guided_ext.graph import RectifierReport
-from captum_guided_ext.guided_relu import GuidedReLU
+from captum_guided_ext.evaluation._benchmark import benchmark
+from captum_guided_ext.evaluation._comparison import compare
 from captum_guided_ext.metrics import (
     infidelity,
     infidelity_perturb_func_decorator,
     sensitivity_max,
 )
-from captum_guided_ext.rules import DECONVNET, GRADIENT, GUIDED, BackwardRule
 
 __version__ = "0.1.0"
 

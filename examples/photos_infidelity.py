@@ -16,11 +16,11 @@ from pathlib import Path
 from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
 
 import captum_guided_ext as cg
-from captum_guided_ext.datasets import PreparedPictures, open_data
+from captum_guided_ext.evaluation._metrics import InfidelityMetric, SensitivityMetric
+from captum_guided_ext.explanation._report import benchmark_report
 from captum_guided_ext.metrics import NoisyBaseline, SquareRemoval, UniformBall
-from captum_guided_ext.models import load_network
-from captum_guided_ext.report import benchmark_report
-from captum_guided_ext.scoring import InfidelityMetric, SensitivityMetric
+from captum_guided_ext.networks._network import load_network
+from captum_guided_ext.pictures._datasets import PreparedPictures, open_data
 
 RADIUS = 0.2  # of the noise for sensitivity
 STD = RADIUS / 3**0.5  # a Gaussian as wide as uniform noise of that radius

@@ -11,9 +11,13 @@ from captum.attr import InputXGradient, IntegratedGradients, NoiseTunnel, Salien
 from torch import nn
 
 import captum_guided_ext as cg
-from captum_guided_ext.methods import METHODS
+from captum_guided_ext.attr._utils.methods import METHODS
+from captum_guided_ext.evaluation._metrics import (
+    InfidelityMetric,
+    LocalisationMetric,
+    SensitivityMetric,
+)
 from captum_guided_ext.metrics import NoisyBaseline, SquareRemoval, UniformBall
-from captum_guided_ext.scoring import InfidelityMetric, LocalisationMetric, SensitivityMetric
 
 
 class Net(nn.Module):

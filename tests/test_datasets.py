@@ -13,10 +13,15 @@ import small_benchmark as small
 import torch
 from PIL import Image
 
-from captum_guided_ext.datasets import DEMO_SEED, PreparedPictures, open_data, open_picture
 from captum_guided_ext.demo import CATEGORIES, PictureWorld
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.models import Network, load_network
+from captum_guided_ext.networks._network import Network, load_network
+from captum_guided_ext.pictures._datasets import (
+    DEMO_SEED,
+    PreparedPictures,
+    open_data,
+    open_picture,
+)
 
 MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist"
 ORIENTATION = 0x112

@@ -24,9 +24,9 @@ from captum_guided_ext.demo import (
     load_demo_network,
     prepare,
 )
-from captum_guided_ext.demo import network as network_module
+from captum_guided_ext.demo import _network as network_module
 from captum_guided_ext.demo import train as train_module
-from captum_guided_ext.demo.canvas import SIZE, Frame, circle
+from captum_guided_ext.demo._canvas import SIZE, Frame, circle
 
 FRESH_SEED = 987_654  # neither trained on nor tested on
 TINY = {"train_pictures": 40, "test_pictures": 12, "epochs": 2, "batch_size": 16}

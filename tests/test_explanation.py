@@ -7,10 +7,10 @@ from PIL import Image
 from torch import nn
 
 from captum_guided_ext.errors import ModelError, NoRectifierError
-from captum_guided_ext.explanation import explain, rank_correlation
-from captum_guided_ext.models import Network
-from captum_guided_ext.report import text_report
-from captum_guided_ext.visualization import draw_explanation, save_figure
+from captum_guided_ext.explanation._explanation import explain, rank_correlation
+from captum_guided_ext.explanation._report import text_report
+from captum_guided_ext.networks._network import Network
+from captum_guided_ext.output._figures import draw_explanation, save_figure
 
 
 class LeftOrRight(nn.Module):

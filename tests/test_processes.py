@@ -15,7 +15,7 @@ import small_benchmark as small
 
 from captum_guided_ext import cli
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.journal import Journal
+from captum_guided_ext.evaluation._journal import Journal
 
 FEW = ("--methods", "gradient,grad_cam", "--metrics", "infidelity,sensitivity_mean")
 
@@ -233,6 +233,6 @@ def test_the_folder_is_kept_until_the_last_file_is_written(data, alone, tmp_path
             Journal(folder, 0)
         tried.append(True)
 
-    monkeypatch.setattr("captum_guided_ext.visualization.save_figure", draw_meanwhile)
+    monkeypatch.setattr("captum_guided_ext.output._figures.save_figure", draw_meanwhile)
     assert cli.main(small.command(data, folder, *FEW)) == 0
     assert tried

@@ -21,7 +21,7 @@ from PIL import Image
 import captum_guided_ext as cg
 from captum_guided_ext import cli
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.journal import Journal, start_run
+from captum_guided_ext.evaluation._journal import Journal, start_run
 
 FEW = ("--methods", "gradient,guided_backprop", "--metrics", "infidelity")
 SETTINGS = {"seed": 1}

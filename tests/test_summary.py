@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from captum_guided_ext.comparison import ScoreRow
-from captum_guided_ext.summary import summarise, summary_table
+from captum_guided_ext.evaluation._comparison import ScoreRow
+from captum_guided_ext.evaluation._summary import summarise, summary_table
 
 # An interval's end is a quantile of 10,000 resampled means. Where such a mean is about normal with
 # standard deviation s, its 2.5 % quantile has the standard error

@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 
 import captum_guided_ext.attr as ours
 from captum_guided_ext import DECONVNET, GRADIENT, GUIDED, NoRectifierError, with_rule
-from captum_guided_ext.rules import BackwardRule
+from captum_guided_ext.autograd._rules import BackwardRule
 
 RULES = {"gradient": GRADIENT, "deconvnet": DECONVNET, "guided": GUIDED}
 each_rule = pytest.mark.parametrize("rule", RULES)

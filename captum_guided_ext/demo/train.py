@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from captum_guided_ext.demo.canvas import SIZE
-from captum_guided_ext.demo.network import WEIGHTS_FILE, DemoNetwork, normalise
-from captum_guided_ext.demo.world import PictureWorld
+from captum_guided_ext.demo._canvas import SIZE
+from captum_guided_ext.demo._network import WEIGHTS_FILE, DemoNetwork, normalise
+from captum_guided_ext.demo._world import PictureWorld
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

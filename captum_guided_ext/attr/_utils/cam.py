@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F  # noqa: N812 - the field's own abbreviation
 from captum.attr import LayerAttribution
 
-from captum_guided_ext import checks
+from captum_guided_ext.autograd import _checks as checks
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from captum_guided_ext import _captum, checks
-from captum_guided_ext.metrics._utils.draws import find_draws
-from captum_guided_ext.metrics._utils.resampling import mean_standard_error, resampled_interval
-from captum_guided_ext.metrics._utils.sampling import (
+from captum_guided_ext import _captum
+from captum_guided_ext.autograd import _checks as checks
+from captum_guided_ext.metrics._utils.perturbed import (
     PerturbedSamples,
     per_sample,
     summed,
     widened,
 )
 from captum_guided_ext.metrics.perturbations import Perturbation
+from captum_guided_ext.sampling._draws import find_draws
+from captum_guided_ext.sampling._intervals import mean_standard_error, resampled_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from captum_guided_ext._captum import BaselineType, TargetType
-    from captum_guided_ext.metrics._utils.draws import Draws
+    from captum_guided_ext.sampling._draws import Draws
 
     Attributions = Tensor | tuple[Tensor, ...]
 

@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from captum_guided_ext import _captum, checks
-from captum_guided_ext.metrics._utils.draws import RowByRow, find_draws
-from captum_guided_ext.metrics._utils.resampling import mean_standard_error
-from captum_guided_ext.metrics._utils.sampling import (
+from captum_guided_ext import _captum
+from captum_guided_ext.autograd import _checks as checks
+from captum_guided_ext.metrics._utils.perturbed import (
     PerturbedSamples,
     per_sample,
     widened,
 )
 from captum_guided_ext.metrics.perturbations import Perturbation, UniformBall
+from captum_guided_ext.sampling._draws import RowByRow, find_draws
+from captum_guided_ext.sampling._intervals import mean_standard_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from captum_guided_ext.metrics._utils.draws import Draws
+    from captum_guided_ext.sampling._draws import Draws
 
     Inputs = Tensor | tuple[Tensor, ...]
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from captum.attr import GradientAttribution, NeuronAttribution
 
 from captum_guided_ext import _captum
-from captum_guided_ext.forward_pass import ForwardPass
-from captum_guided_ext.layers import resolve_layer
-from captum_guided_ext.rules import DECONVNET, GUIDED, BackwardRule
+from captum_guided_ext.attr._utils.layers import resolve_layer
+from captum_guided_ext.autograd._forward_pass import ForwardPass
+from captum_guided_ext.autograd._rules import DECONVNET, GUIDED, BackwardRule
 
 if TYPE_CHECKING:
     from collections.abc import Callable

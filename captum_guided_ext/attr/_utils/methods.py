@@ -1,0 +1,98 @@
+"""The named attribution methods, all answered by one forward pass.
+
+======================  ===============================================
+name                    needs, on top of the forward pass
+======================  ===============================================
+``gradient``            one backward pass, rule gradient
+``input_x_gradient``    the same one
+``deconvolution``       one backward pass, rule DeconvNet
+``guided_backprop``     one backward pass, rule guided
+``grad_cam``            a backward pass down to the layer only
+``guided_grad_cam``     Grad-CAM's and guided backprop's, nothing more
+======================  ===============================================
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from captum_guided_ext.attr._utils.cam import grad_cam, lay_over
+from captum_guided_ext.autograd import _checks as checks
+from captum_guided_ext.autograd._rules import DECONVNET, GRADIENT, GUIDED, BackwardRule
+from captum_guided_ext.errors import NoRectifierError, OpaqueGraphError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from torch import Tensor
+
+    from captum_guided_ext._captum import TargetType
+    from captum_guided_ext.autograd._forward_pass import ForwardPass
+
+__all__ = ["LAYER_METHODS", "METHODS", "named_maps"]
+
+METHODS = (
+    "gradient",
+    "input_x_gradient",
+    "deconvolution",
+    "guided_backprop",
+    "grad_cam",
+    "guided_grad_cam",
+)
+LAYER_METHODS = ("grad_cam", "guided_grad_cam")
+
+
+def named_maps(
+    forward_pass: ForwardPass,
+    target: TargetType,
+    methods: Iterable[str] = METHODS,
+    *,
+    interpolate_mode: str = "bilinear",
+    collected: tuple[type[ValueError], ...] = (NoRectifierError, OpaqueGraphError),
+) -> tuple[dict[str, Tensor], dict[str, ValueError]]:
+    """Return the maps of several methods, each backward pass run once.
+
+    Args:
+        forward_pass: A forward pass with a single input; for :data:`LAYER_METHODS` with a layer.
+        target: The score to explain, as in Captum.
+        methods: Names from :data:`METHODS`. Default: all of them.
+        interpolate_mode: How a Grad-CAM is laid over the input. Default: "bilinear".
+        collected: Errors that are returned with the method they belong to; others are raised.
+            Default: those of a method that does not apply to this network.
+
+    Returns:
+        The maps by method, of the input's shape (Grad-CAM with a single channel), and the error
+        of each method that has none.
+
+    Raises:
+        ValueError: for a bad ``target``, which no method could explain; for a layer that does not
+            fit, NaN or infinity, unless ``collected``.
+    """
+    checks.select_target(forward_pass.output, target)
+    (x,) = forward_pass.inputs
+
+    @cache
+    def gradient(rule: BackwardRule) -> Tensor:
+        return forward_pass.input_gradients(rule, target, warn_if_zero=not rule.is_gradient)[0]
+
+    @cache
+    def cam() -> Tensor:
+        return lay_over(grad_cam(*forward_pass.layer_gradients(target)), x, interpolate_mode)
+
+    compute: dict[str, Callable[[], Tensor]] = {
+        "gradient": lambda: gradient(GRADIENT),
+        "input_x_gradient": lambda: x * gradient(GRADIENT),
+        "deconvolution": lambda: gradient(DECONVNET),
+        "guided_backprop": lambda: gradient(GUIDED),
+        "grad_cam": cam,
+        "guided_grad_cam": lambda: gradient(GUIDED) * cam(),
+    }
+    maps: dict[str, Tensor] = {}
+    errors: dict[str, ValueError] = {}
+    for method in methods:
+        try:
+            maps[method] = compute[method]()
+        except collected as error:
+            errors[method] = error
+    return maps, errors

@@ -1,0 +1,1 @@
+"""All that touches the autograd graph: rules, rectifiers, and one forward pass that answers."""

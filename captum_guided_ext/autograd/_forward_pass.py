@@ -1,0 +1,371 @@
+"""One forward pass, many backward passes.
+
+:class:`ForwardPass` runs a model once on a batch, remembers the activations of the layers asked
+for, and then answers any number of times: the gradient at the input under a rule, the gradient
+and the activation at a layer. Every method of this package is built on it.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.autograd.graph import get_gradient_edge
+
+from captum_guided_ext import _captum
+from captum_guided_ext.autograd import _checks as checks
+from captum_guided_ext.autograd._path import RulePath
+from captum_guided_ext.autograd._recording import own_records, recorded
+from captum_guided_ext.autograd._rules import COMPILED, GRADIENT, BackwardRule
+from captum_guided_ext.autograd._twins import InPlaceAsCopy, forced_eager, rewinder, shadow_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch import Tensor, nn
+
+    from captum_guided_ext._captum import TargetType
+    from captum_guided_ext.autograd._path import RectifierReport
+
+__all__ = ["ForwardPass", "rectifiers"]
+
+
+class ForwardPass:
+    """One forward pass of a model on a batch, from which backward passes are asked for.
+
+    The inputs given are never written to: the model sees a clone of a detached leaf, so neither
+    their ``requires_grad`` nor their values change, and several threads may run the same model
+    on the same tensors. The graph lives as long as this object.
+
+    The model runs exactly once. Only where an in-place ReLU on a view or a compiled function hides
+    a rectifier is it run again, with the same random numbers and, in training mode, the same
+    buffers; state that it keeps elsewhere sees both calls.
+
+    Args:
+        forward_func: A module or any callable that returns a tensor.
+        inputs: A tensor or a tuple of tensors, of a floating-point type, with the examples
+            along dimension 0.
+        additional_forward_args: Further arguments, as in Captum: one value or a tuple of them.
+        layer: A submodule whose output is wanted too.
+        at_layer_input: Remember the input of ``layer`` instead of its output.
+        device_ids: The order of the devices of a ``DataParallel`` model, if it is wrapped.
+
+    Attributes:
+        output: What the model returned, with its graph.
+
+    Raises:
+        TypeError: for inputs or outputs that are no floating-point tensors.
+        ValueError: for NaN or infinity in an input, or a layer that was not called.
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        inputs: Tensor | tuple[Tensor, ...],
+        additional_forward_args: object = None,
+        *,
+        layer: nn.Module | None = None,
+        at_layer_input: bool = False,
+        device_ids: Sequence[int] | None = None,
+    ) -> None:
+        self.inputs = checks.check_inputs(inputs)
+        checks.warn_if_training(forward_func)
+        self._arguments = additional_forward_args
+        self._layer = layer
+        self._at_layer_input = at_layer_input
+        self._device_ids = device_ids or getattr(forward_func, "device_ids", None)
+        self._not_opened: Exception | None = None
+        self._lock = threading.RLock()  # hooks sit on this graph's nodes for one answer at a time
+        self._run_until_seen(forward_func)
+
+    def _run_until_seen(self, forward_func: Callable[..., Any]) -> None:
+        shadow, twins = shadow_of(forward_func)
+        layer = twins.get(self._layer, self._layer) if self._layer is not None else None
+        rewind = rewinder(shadow, self.inputs)
+        try:
+            self._run(shadow, layer)
+        except Exception as error:
+            if shadow is forward_func:
+                raise
+            # Not every script can be lowered. Without its traceback, which would hold the graph.
+            self._not_opened = error.with_traceback(None)
+            shadow, layer = forward_func, self._layer
+            rewind()
+            self._run(shadow, layer)
+        if self._opaque:
+            rewind()
+            self._run(shadow, layer, in_place_as_copy=True, eager=COMPILED in self._opaque)
+
+    def _run(
+        self,
+        model: Callable[..., Any],
+        layer: nn.Module | None,
+        *,
+        in_place_as_copy: bool = False,
+        eager: bool = False,
+    ) -> None:
+        in_place = InPlaceAsCopy()
+        with ExitStack() as stack:
+            stack.enter_context(_autograd_on())
+            leaves = tuple(_leaf(x) for x in self.inputs)
+            given = tuple(leaf.clone() for leaf in leaves)
+            with torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001 - a subclass may add nodes
+                goals = tuple(get_gradient_edge(leaf).node for leaf in leaves)
+            if eager:
+                stack.enter_context(forced_eager())
+            if in_place_as_copy:
+                stack.enter_context(in_place)
+            records = stack.enter_context(recorded(layer, at_input=self._at_layer_input))
+            output = _captum.run_forward(_taking_arguments(model), given, None, self._arguments)
+        self.output = checks.check_output(output)
+        self._leaves, self._goals = leaves, goals
+        self._harmless = in_place.harmless
+        self._recorded = own_records(records, goals)
+        self._path = self._path_from([self.output])
+        self._opaque = self._path.opaque + self._path_from(self._recorded_tensors).opaque
+
+    def _path_from(self, tensors: Sequence[Tensor]) -> RulePath:
+        return RulePath(tensors, self._goals, harmless=self._harmless)
+
+    @property
+    def _recorded_tensors(self) -> list[Tensor]:
+        return [tensor for record in self._recorded.values() for tensor in record]
+
+    def rectifiers(self) -> RectifierReport:
+        """Return what lies between the output and the inputs."""
+        return self._path.report()
+
+    def input_gradients(
+        self,
+        rule: BackwardRule = GRADIENT,
+        target: TargetType = None,
+        *,
+        warn_if_zero: bool = False,
+    ) -> tuple[Tensor, ...]:
+        """Return the gradient of the target's score at each input, under ``rule``.
+
+        Costs one backward pass.
+
+        Args:
+            rule: What the rectifiers send back. Default: what autograd does.
+            target: The score of each example to explain, as in Captum.
+            warn_if_zero: Warn of examples whose map is zero everywhere, with the reason.
+
+        Returns:
+            One tensor per input, of its shape and type.
+
+        Raises:
+            NoRectifierError: if ``rule`` overrides nothing on this network.
+            OpaqueGraphError: if it may miss a rectifier on this network.
+            ValueError: for a bad ``target``, an input with no path to the output, or a gradient
+                with NaN or infinity.
+        """
+        with self._answering():
+            scores = checks.select_target(self.output, target)
+            self._require_inputs(self._path, "the output")
+            self._path.check(rule, opening_error=self._not_opened)
+            return self._backward(self._path, rule, [scores], warn_if_zero=warn_if_zero)
+
+    def ignored_share(self, rule: BackwardRule, target: TargetType = None) -> float:
+        """Return how much negative evidence ``rule`` ignored, as a share of magnitudes, 0 to 1.
+
+        Of the gradient that the rectifiers' gates let pass while ``rule`` is applied, the share
+        of its magnitude that is negative, over all rectifiers; 0 where nothing passes. Costs one
+        backward pass.
+
+        Raises:
+            As :meth:`input_gradients`.
+        """
+        with self._answering():
+            scores = checks.select_target(self.output, target)
+            self._require_inputs(self._path, "the output")
+            self._path.check(rule, opening_error=self._not_opened)
+            with self._path.watched(rule) as flows:
+                self._backward(self._path, GRADIENT, [scores])
+        magnitude = sum(flow.magnitude for flow in flows)
+        return sum(flow.negative for flow in flows) / magnitude if magnitude else 0.0
+
+    def neuron_gradients(
+        self, rule: BackwardRule, selector: Any, *, warn_if_zero: bool = False
+    ) -> tuple[Tensor, ...]:
+        """Return the gradient of one neuron of the layer at each input, under ``rule``.
+
+        Args:
+            rule: What the rectifiers between the neuron and the inputs send back.
+            selector: An index, a tuple of indices or slices, or a callable, as in Captum.
+            warn_if_zero: Warn of examples whose map is zero everywhere, with the reason.
+
+        Returns:
+            One tensor per input, of its shape and type.
+
+        Raises:
+            NoRectifierError: if activations lie below the neuron and no rectifier is among them.
+                Below a network's first activation there is nothing to override: the gradient.
+            OpaqueGraphError: if the rule may miss a rectifier.
+            ValueError: for a layer that was not called, or a bad selector.
+        """
+        with self._answering():
+            neurons = [_select_neuron(record, selector) for record in self._layer_records()]
+            path = self._path_from(neurons)
+            self._require_inputs(path, "the neuron")
+            path.check(rule, may_be_linear=True, opening_error=self._not_opened)
+            return self._backward(path, rule, neurons, warn_if_zero=warn_if_zero)
+
+    def layer_gradients(self, target: TargetType = None) -> tuple[Tensor, Tensor]:
+        """Return the plain gradient of the target's score at the layer, and its activation.
+
+        Costs a backward pass down to the layer only. Two tensors of the activation's shape.
+
+        Raises:
+            ValueError: for a bad ``target``, a layer that was not called in this forward pass,
+                does not lead to the output, or holds several tensors.
+        """
+        records = self._layer_records()
+        if any(len(record) != 1 for record in records):
+            raise ValueError(
+                f"layer {_name(self._layer)} holds {len(records[0])} tensors, and Grad-CAM needs "
+                "a single feature map: choose a layer with one tensor"
+            )
+        with self._answering():
+            scores = checks.select_target(self.output, target)
+            gradients = torch.autograd.grad(
+                torch.unbind(scores), [r[0] for r in records], retain_graph=True, allow_unused=True
+            )
+        found = [g for g in gradients if g is not None]
+        if len(found) < len(records):
+            raise ValueError(f"layer {_name(self._layer)} does not lead to the output")
+        return _captum.reduce_list(found), _captum.reduce_list([r[0].detach() for r in records])
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        with self._lock, _autograd_on():
+            yield
+
+    def _backward(
+        self,
+        path: RulePath,
+        rule: BackwardRule,
+        scores: Sequence[Tensor],
+        *,
+        warn_if_zero: bool = False,
+    ) -> tuple[Tensor, ...]:
+        with path.applied(rule):
+            gradients = torch.autograd.grad(
+                [one for several in scores for one in torch.unbind(several)],
+                self._leaves,
+                retain_graph=True,
+            )
+        for index, gradient in enumerate(gradients):
+            checks.check_finite(gradient, f"the {rule.name} attribution of inputs[{index}]")
+        if warn_if_zero and (zero := checks.zero_examples(gradients)):
+            for examples, reason in self._why_zero(path, rule, scores, zero):
+                checks.warn_of_zero(f"the {rule.name} attribution", examples, reason)
+        return gradients
+
+    def _why_zero(
+        self, path: RulePath, rule: BackwardRule, scores: Sequence[Tensor], zero: list[int]
+    ) -> Iterator[tuple[list[int], str]]:
+        """Find out, with two more backward passes for just these examples."""
+        joined = _captum.reduce_list(scores)
+
+        def scores_of(examples: list[int]) -> list[Tensor]:
+            # A model may return one score for the whole batch.
+            return [joined[examples] if len(joined) > max(examples) else joined]
+
+        plain = self._backward(path, GRADIENT, scores_of(zero))
+        flat = [i for i in checks.zero_examples(plain) if i in zero]
+        if flat:
+            yield flat, "the plain gradient is zero too, the score does not change with the input"
+        rest = [i for i in zero if i not in flat]
+        if not rest:
+            return
+        with path.watched(rule) as flows:
+            self._backward(path, GRADIENT, scores_of(rest))
+        negative = sum(not flow.any_positive for flow in flows)
+        reached = f"a gradient reached {len(flows)} of {len(path.rectifiers)} rectifiers"
+        if negative:
+            dropped = "received nothing but negative values, which the rule drops"
+            yield rest, f"{reached}, and {negative} of those {dropped}"
+        else:
+            yield rest, f"{reached}, and what was positive met closed gates or cancelled"
+
+    def _layer_records(self) -> list[tuple[Tensor, ...]]:
+        if not self._recorded:
+            raise ValueError(
+                f"layer {_name(self._layer)} put out nothing that depends on the inputs in this "
+                "forward pass: it was not called (as happens inside a scripted or traced model), "
+                "or its output is detached"
+            )
+        devices = _captum.sort_key_list(list(self._recorded), self._device_ids)
+        return [self._recorded[device] for device in devices]
+
+    def _require_inputs(self, path: RulePath, what: str) -> None:
+        for index, goal in enumerate(self._goals):
+            if goal not in path.reached_inputs:
+                raise ValueError(
+                    f"inputs[{index}] has no path to {what}: it is unused, or detached inside the "
+                    "model (detach(), .data, numpy(), torch.no_grad(), rounding or argmax)"
+                )
+
+
+def rectifiers(
+    forward_func: Callable[..., Any],
+    inputs: Tensor | tuple[Tensor, ...],
+    additional_forward_args: object = None,
+) -> RectifierReport:
+    """Return what lies between a model's outputs and its inputs, as data.
+
+    Costs one forward pass and no backward pass.
+
+    Args:
+        forward_func: A module or any callable that returns a tensor.
+        inputs: A tensor or tuple of tensors, with the examples along dimension 0.
+        additional_forward_args: Further arguments, as in Captum.
+
+    Returns:
+        What a rule overrides, what it leaves alone, and what cannot be looked into, each as
+        counts by name.
+
+    Example:
+        >>> rectifiers(torchvision.models.mobilenet_v2(), torch.rand(1, 3, 224, 224)).overridden
+        {'ReLU6': 35}
+    """
+    return ForwardPass(forward_func, inputs, additional_forward_args).rectifiers()
+
+
+@contextmanager
+def _autograd_on() -> Iterator[None]:
+    """Record graphs, whatever mode (``no_grad``, ``inference_mode``) the caller is in."""
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        yield
+
+
+def _taking_arguments(model: Callable[..., Any]) -> Callable[..., Any]:
+    # Captum asks for the signature of what it calls, which scripted functions do not have.
+    def call(*args: Any) -> Any:
+        return model(*args)
+
+    return call
+
+
+def _leaf(x: Tensor) -> Tensor:
+    # An inference tensor cannot require a gradient; its clone, made outside that mode, can.
+    x = x.detach()
+    return (x.clone() if x.is_inference() else x).requires_grad_()
+
+
+def _select_neuron(record: tuple[Tensor, ...], selector: Any) -> Tensor:
+    shapes = [tuple(tensor.shape) for tensor in record]
+    try:
+        neuron: Tensor = _captum.select_neuron(record, selector)
+    except (AssertionError, IndexError) as error:
+        raise ValueError(
+            f"neuron_selector {selector!r} does not fit the layer's shape {shapes}: {error}"
+        ) from error
+    return checks.one_per_example(neuron, record[0], f"neuron_selector {selector!r}")
+
+
+def _name(layer: nn.Module | None) -> str:
+    return "None" if layer is None else type(layer).__name__

@@ -1,0 +1,257 @@
+"""From outputs to inputs: find the rectifiers on the way, and apply a rule while a backward runs.
+
+Autograd has recorded every rectifier call as a node, in whatever style it was written. Only the
+nodes on a path from the outputs to the inputs count, and only hooks on those nodes are set: the
+model itself is never touched.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from captum_guided_ext.autograd._rules import BackwardRule, Role, classify, gate
+from captum_guided_ext.errors import NoRectifierError, OpaqueGraphError, warn_user
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+    from torch import Tensor
+    from torch.autograd.graph import Node
+
+    # What autograd sends back for each of a node's inputs, and what arrived; None where nothing.
+    Gradients = tuple[Tensor | None, ...]
+    NodeHook = Callable[[Gradients, Gradients], Gradients | None]
+
+__all__ = ["Flow", "RectifierReport", "RulePath", "listed", "nodes_between"]
+
+
+def nodes_between(outputs: Iterable[Tensor], inputs: Collection[Node]) -> list[Node]:
+    """Return the nodes on any path from ``outputs`` down to the nodes ``inputs``, both included.
+
+    Args:
+        outputs: Tensors of any shape; those without a graph have no nodes.
+        inputs: The nodes that accumulate the inputs' gradients. What lies behind them is not
+            visited.
+    """
+    users: dict[Node, list[Node]] = {}  # node -> the nodes that send it a gradient
+    waiting = [output.grad_fn for output in outputs if output.grad_fn is not None]
+    users.update({node: [] for node in waiting})
+    while waiting:
+        node = waiting.pop()
+        if node in inputs:
+            continue
+        for child, _ in node.next_functions:
+            if child is None:
+                continue
+            if child not in users:
+                users[child] = []
+                waiting.append(child)
+            users[child].append(node)
+    on_path = {node: None for node in inputs if node in users}
+    waiting = list(on_path)
+    while waiting:
+        for user in users[waiting.pop()]:
+            if user not in on_path:
+                on_path[user] = None
+                waiting.append(user)
+    return list(on_path)
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """Return ``{"ReLU": 2, "GELU": 1}`` as ``"2 ReLU, 1 GELU"``."""
+    return ", ".join(f"{count} {label}" for label, count in counts.items())
+
+
+@dataclass(frozen=True)
+class RectifierReport:
+    """What lies between a model's outputs and its inputs, as counts by name.
+
+    Attributes:
+        overridden: Rectifiers a rule overrides, such as ``{"ReLU6": 35}``.
+        left_alone: Other activations, which keep their gradient (``{"Hardswish": 21}``).
+        opaque: Parts that cannot be looked into and may hide a rectifier.
+    """
+
+    overridden: Mapping[str, int] = field(default_factory=dict)
+    left_alone: Mapping[str, int] = field(default_factory=dict)
+    opaque: Mapping[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        parts = [f"overridden: {listed(self.overridden) or 'nothing'}"]
+        if self.left_alone:
+            parts.append(f"left alone: {listed(self.left_alone)}")
+        if self.opaque:
+            parts.append(f"opaque: {listed(self.opaque)}")
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What one rectifier received, and what autograd's own derivative would have sent back.
+
+    Attributes:
+        any_positive: Whether any of the gradient that arrived was positive.
+        magnitude: Sum of the absolute values the gate lets pass.
+        negative: The part of it that is negative.
+    """
+
+    any_positive: bool
+    magnitude: float
+    negative: float
+
+    @classmethod
+    def of(cls, passed: Tensor, arrived: Tensor) -> Flow:
+        """Measure one node's backward step."""
+        passed = passed.float()  # half types overflow; some accelerators have no double
+        return cls(
+            any_positive=bool((arrived > 0).any()),
+            magnitude=float(passed.abs().sum()),
+            negative=float(-passed.clamp(max=0).sum()),
+        )
+
+
+class RulePath:
+    """The nodes between outputs and inputs that a backward rule has something to say about.
+
+    Args:
+        outputs: Where the backward pass starts.
+        inputs: The nodes that accumulate the inputs' gradients.
+        harmless: Nodes of in-place writes to views that are known to hide no rectifier.
+    """
+
+    def __init__(
+        self,
+        outputs: Iterable[Tensor],
+        inputs: Collection[Node],
+        *,
+        harmless: Collection[Node] = (),
+    ) -> None:
+        nodes = nodes_between(outputs, inputs)
+        found = [(node, *kind) for node in nodes if (kind := classify(node)) is not None]
+        self.reached_inputs = frozenset(inputs).intersection(nodes)
+        self._found = [f for f in found if not (f[1] is Role.IN_PLACE and f[0] in harmless)]
+
+    def _count(self, *roles: Role) -> Counter[str]:
+        return Counter(label for _, role, label in self._found if role in roles)
+
+    @property
+    def rectifiers(self) -> list[Node]:
+        """The nodes of the rectifiers, in no particular order."""
+        return [node for node, role, _ in self._found if role is Role.RECTIFIER]
+
+    @property
+    def opaque(self) -> Counter[str]:
+        """What cannot be looked into, counted by name."""
+        return self._count(Role.OPAQUE, Role.IN_PLACE)
+
+    def report(self) -> RectifierReport:
+        """Return what is on the path as data."""
+        return RectifierReport(
+            overridden=dict(self._count(Role.RECTIFIER)),
+            left_alone=dict(self._count(Role.ACTIVATION, Role.GATED_UNIT)),
+            opaque=dict(self.opaque + self._count(Role.FUNCTION)),
+        )
+
+    def check(
+        self,
+        rule: BackwardRule,
+        *,
+        may_be_linear: bool = False,
+        opening_error: Exception | None = None,
+    ) -> None:
+        """Raise or warn where ``rule`` does not apply to this path as its papers define it.
+
+        Args:
+            rule: The rule about to be applied.
+            may_be_linear: Accept a path with no activation at all, as below a network's first
+                rectifier, where every rule gives the gradient.
+            opening_error: Why an attempt to open the opaque part failed, if one did.
+
+        Raises:
+            OpaqueGraphError: if a rectifier may hide in a part that cannot be looked into.
+            NoRectifierError: if there is nothing to override.
+        """
+        if rule.is_gradient:
+            return
+        if self.opaque:
+            raise OpaqueGraphError(
+                f"a rectifier may hide between output and input in: {listed(self.opaque)}. The "
+                f"{rule.name} rule cannot be applied there. Run that part eagerly, written as "
+                "separate out-of-place torch operations."
+            ) from opening_error
+        others = self._count(Role.GATED_UNIT)
+        activations = self._count(Role.ACTIVATION)
+        functions = self._count(Role.FUNCTION)
+        overridden = self._count(Role.RECTIFIER)
+        if rule.extends_to_activations:
+            overridden += activations
+        else:
+            others += activations
+        if not overridden and not functions and (others or not may_be_linear):
+            there = (
+                f"the activations there are {listed(others)}" if others else "nor any activation"
+            )
+            raise NoRectifierError(
+                f"no rectifier (ReLU, ReLU6, clamp at 0, ...) lies between output and input, "
+                f"{there}: the {rule.name} rule would return the plain gradient. Use Saliency, "
+                "InputXGradient or Grad-CAM for this network."
+            )
+        if functions:
+            warn_user(
+                f"custom autograd functions lie between output and input ({listed(functions)}); "
+                f"if one of them is a rectifier, the {rule.name} rule does not reach it."
+            )
+        if others:
+            warn_user(
+                f"the {rule.name} rule is defined for rectifiers only: overrode "
+                f"{listed(overridden)}; left alone, with their own gradient: {listed(others)}."
+            )
+
+    @contextmanager
+    def applied(self, rule: BackwardRule) -> Iterator[None]:
+        """Apply ``rule`` to the backward passes run inside the ``with`` block."""
+        roles = {Role.RECTIFIER}
+        if rule.extends_to_activations:
+            roles.add(Role.ACTIVATION)
+        nodes = [] if rule.is_gradient else [n for n, role, _ in self._found if role in roles]
+        with _hooked((node, _override(rule, gate(node))) for node in nodes):
+            yield
+
+    @contextmanager
+    def watched(self, rule: BackwardRule) -> Iterator[list[Flow]]:
+        """Apply ``rule``, and collect what passes each rectifier that a gradient reaches."""
+        flows: list[Flow] = []
+
+        def watch(passed: Gradients, arrived: Gradients) -> None:
+            if passed[0] is not None and arrived[0] is not None and arrived[0].any():
+                flows.append(Flow.of(passed[0], arrived[0]))
+
+        # Set before the rule's own hooks, so that it sees what autograd itself would send back.
+        with _hooked((node, watch) for node in self.rectifiers), self.applied(rule):
+            yield flows
+
+
+def _override(rule: BackwardRule, gate: Tensor | None) -> NodeHook:
+    # The closure holds no node and no output: a hook that reached its own graph would be a
+    # cycle that Python's garbage collector cannot see through.
+    def hook(passed: Gradients, arrived: Gradients) -> Gradients | None:
+        if passed[0] is None or arrived[0] is None:
+            return None
+        return (rule(passed[0], arrived[0], gate), *passed[1:])
+
+    return hook
+
+
+@contextmanager
+def _hooked(hooks: Iterable[tuple[Node, NodeHook]]) -> Iterator[None]:
+    handles = []
+    try:
+        for node, hook in hooks:
+            handles.append(node.register_hook(hook))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

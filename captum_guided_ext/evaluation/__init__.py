@@ -1,0 +1,1 @@
+"""Methods compared on a batch, and benchmarked on a data set."""

@@ -1,0 +1,148 @@
+"""Results on disk as they come, so that a run that was killed goes on where it was.
+
+``run.json`` holds the settings; ``rows-0.jsonl``, ``rows-1.jsonl``, ... one line for each finished
+batch, written by one process each. A line that was cut off by a kill is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from captum_guided_ext.errors import DataError
+from captum_guided_ext.output._files import remove_leftovers, write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["Journal", "start_run"]
+
+_SETTINGS = "run.json"
+
+
+def start_run(folder: Path, settings: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """Make the folder of a run, or go on with the run that is in it.
+
+    Args:
+        folder: Where the results go.
+        settings: All that decides what the rows are.
+
+    Returns:
+        What was recorded of each finished batch.
+
+    Raises:
+        DataError: if the folder holds a run with other settings, or cannot be written to.
+    """
+    wanted = json.loads(json.dumps(settings))
+    file = folder / _SETTINGS
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            if any(folder.glob("rows-*.jsonl")):
+                raise DataError(
+                    f"{folder} holds rows without their settings ({_SETTINGS}): empty it"
+                )
+            write_whole(file, json.dumps(wanted, indent=2).encode())
+            return {}
+        found = json.loads(file.read_bytes())
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written to: {error.strerror}") from error
+    except ValueError as error:
+        raise DataError(f"{file} cannot be read ({error}): empty the folder") from error
+    changed = _changes(found, wanted)
+    if changed:
+        raise DataError(
+            f"{folder} holds rows of other settings: {'; '.join(changed)}. Choose another folder, "
+            "or empty this one"
+        )
+    return _read(folder)
+
+
+def _changes(found: Any, wanted: Any, name: str = "") -> list[str]:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        return [
+            change
+            for key in sorted({*found, *wanted})
+            for change in _changes(found.get(key), wanted.get(key), f"{name} {key}".strip())
+        ]
+    if found == wanted:
+        return []
+    was, now = ("missing" if value is None else value for value in (found, wanted))
+    return [f"{name} was {was}, now it is {now}"]
+
+
+def _read(folder: Path) -> dict[int, dict[str, Any]]:
+    records = {}
+    for file in sorted(folder.glob("rows-*.jsonl")):
+        try:
+            lines = file.read_bytes().split(b"\n")
+            for line in lines[:-1]:  # behind the last line's end: nothing, or a cut-off line
+                record = json.loads(line)
+                records[record["batch"]] = record
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{file} cannot be read ({error}): empty the folder") from error
+    return records
+
+
+class Journal:
+    """Appends what one process finds to the run in ``folder``.
+
+    Args:
+        folder: As :func:`start_run` made it.
+        part: The process's number.
+
+    Raises:
+        DataError: if another process is writing there, or the folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path, part: int) -> None:
+        self._file = folder / f"rows-{part}.jsonl"
+        try:
+            self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise DataError(f"{self._file} cannot be written to: {error.strerror}") from error
+        try:
+            self._lock()
+            if part == 0:  # under its lock nobody else is writing the files of the results
+                remove_leftovers(folder)
+            self._cut_to_whole_lines()
+        except BaseException:
+            self.close()
+            raise
+
+    def _lock(self) -> None:
+        try:
+            import fcntl  # noqa: PLC0415 - not on every system
+        except ImportError:
+            return
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(f"another process is writing to {self._file}: wait for it") from error
+
+    def _cut_to_whole_lines(self) -> None:
+        whole = self._file.read_bytes().rfind(b"\n") + 1
+        os.truncate(self._descriptor, whole)
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write the record of one batch, and wait until it is on the disk.
+
+        Raises:
+            DataError: if it cannot be written; what was written before stays.
+        """
+        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        try:
+            while line:
+                line = line[os.write(self._descriptor, line) :]
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise DataError(
+                f"{self._file} cannot be written to ({error.strerror}): the finished rows are "
+                "kept; make room and run the same command again to go on"
+            ) from error
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._descriptor)

@@ -1,0 +1,243 @@
+"""Several attribution methods asked together: the named ones, Captum's, and functions."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from captum.attr import Attribution
+from torch import Tensor, nn
+
+from captum_guided_ext.attr._utils.layers import default_layer, resolve_layer
+from captum_guided_ext.attr._utils.methods import LAYER_METHODS, METHODS, named_maps
+from captum_guided_ext.autograd import _checks as checks
+from captum_guided_ext.autograd._forward_pass import ForwardPass
+from captum_guided_ext.errors import ModelError, brief, nearest
+from captum_guided_ext.output._provenance import described
+from captum_guided_ext.sampling._draws import RowByRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import TypeAlias
+
+    from captum_guided_ext._captum import TargetType
+
+    Method: TypeAlias = str | Attribution | Callable[..., Any]
+
+__all__ = ["MethodSet"]
+
+
+class MethodSet:
+    """Attribution methods of one model, by name.
+
+    The named ones share a forward pass. The others are asked on their own, and do not depend on
+    the batch: one that draws from a global generator is run example by example, seeded.
+
+    Args:
+        model: A module or any callable that returns a tensor.
+        methods: Names from :data:`captum_guided_ext.attr.METHODS`, Captum's ``Attribution``
+            objects, or functions of the form of ``attribute``; or a mapping from names of your
+            choice to these. Others are called by their class's or their function's name.
+        layer: Grad-CAM's layer, as a module or by its dotted name. Default: the last feature map,
+            which is looked for in a forward pass of its own, of one example.
+        interpolate_mode: How a Grad-CAM is laid over the input.
+
+    Raises:
+        TypeError: for what is no method.
+        ValueError: for an unknown or a repeated name, or a layer the model does not have.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        methods: Iterable[Method] | Mapping[str, Method],
+        *,
+        layer: nn.Module | str | None = None,
+        interpolate_mode: str = "bilinear",
+    ) -> None:
+        self.model = model
+        self.interpolate_mode = interpolate_mode
+        self._methods = _by_name(methods)
+        self._functions = {
+            name: RowByRow(_function(method))
+            for name, method in self._methods.items()
+            if not isinstance(method, str)
+        }
+        self._layer = None if layer is None else resolve_layer(model, layer)
+        self._no_layer: str | None = None
+        self.layer_name = layer if isinstance(layer, str) else None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all methods, in the order they were given."""
+        return tuple(self._methods)
+
+    @property
+    def multiplied_by_inputs(self) -> frozenset[str]:
+        """The names of those whose attribution is multiplied by ``x - baseline``."""
+        return frozenset(name for name, one in self._methods.items() if _multiplies(one))
+
+    def describe(self) -> dict[str, str]:
+        """Return what each name stands for, in words that are the same in every process."""
+        return {name: described(method) for name, method in self._methods.items()}
+
+    def describe_layer(self, layer: nn.Module | str | None) -> str | None:
+        """Return the name of Grad-CAM's layer as it was asked for; None for the default one."""
+        if isinstance(layer, nn.Module) and isinstance(self.model, nn.Module):
+            names = (name for name, module in self.model.named_modules() if module is layer)
+            return next(names, described(layer))
+        return layer if layer is None or isinstance(layer, str) else described(layer)
+
+    def forward_pass(self, x: Tensor, additional_forward_args: object = None) -> ForwardPass:
+        """Run the model once on ``x``, as the named methods need it."""
+        if self._named(LAYER_METHODS) and self._layer is None and self._no_layer is None:
+            self._find_layer(x)
+        layer = self._layer if self._named(LAYER_METHODS) else None
+        return ForwardPass(self.model, x, additional_forward_args, layer=layer)
+
+    def maps(
+        self,
+        forward_pass: ForwardPass,
+        target: TargetType,
+        seeds: Mapping[str, Sequence[int]],
+        additional_forward_args: object = None,
+    ) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """Return the map of each method, and the reason of each that has none.
+
+        Args:
+            forward_pass: From :meth:`forward_pass`.
+            target: As in Captum; a bad one is an error of no method.
+            seeds: Of each example, by method, for those that draw from a global generator.
+            additional_forward_args: The model's further arguments, for methods of Captum's form.
+
+        Returns:
+            Maps of the input's shape (Grad-CAM's with one channel), without a graph, and reasons in
+            words. Each method is in one of them.
+        """
+        (x,) = forward_pass.inputs
+        asked = [
+            m for m in self._named(METHODS) if self._no_layer is None or m not in LAYER_METHODS
+        ]
+        found, errors = named_maps(
+            forward_pass,
+            target,
+            asked,
+            interpolate_mode=self.interpolate_mode,
+            collected=(ValueError,),
+        )
+        maps = {self._name_of(method): one.detach() for method, one in found.items()}
+        reasons = {self._name_of(method): str(error) for method, error in errors.items()}
+        if self._no_layer is not None:
+            reasons |= {self._name_of(m): self._no_layer for m in self._named(LAYER_METHODS)}
+        arguments: dict[str, Any] = {"target": target}
+        if additional_forward_args is not None:
+            arguments["additional_forward_args"] = additional_forward_args
+        for name, function in self._functions.items():
+            try:
+                with warnings.catch_warnings():
+                    # Captum asks for inputs that require a gradient, sets that itself, and says so.
+                    warnings.filterwarnings("ignore", "Input Tensor .* did not already require")
+                    found_map = function(x.detach().clone(), arguments, seeds[name])
+                maps[name] = _checked(found_map, x)
+            except Exception as error:  # noqa: BLE001 - somebody else's method may raise anything
+                reasons[name] = brief(error)
+        return (
+            {name: maps[name] for name in self.names if name in maps},
+            {name: reasons[name] for name in self.names if name in reasons},
+        )
+
+    def _named(self, among: Iterable[str]) -> list[str]:
+        asked = [method for method in self._methods.values() if isinstance(method, str)]
+        return [method for method in among if method in asked]
+
+    def _name_of(self, method: str) -> str:
+        return next(name for name, one in self._methods.items() if one == method)
+
+    def _find_layer(self, x: Tensor) -> None:
+        if not isinstance(self.model, nn.Module):
+            self._no_layer = "a model that is no nn.Module has no layers to choose from: name one"
+            return
+        try:
+            self.layer_name = default_layer(self.model, x)
+            self._layer = resolve_layer(self.model, self.layer_name)
+        except ModelError as error:
+            self._no_layer = str(error)
+
+
+def _by_name(methods: Iterable[Method] | Mapping[str, Method]) -> dict[str, Method]:
+    if isinstance(methods, (str, Attribution)):
+        methods = [methods]
+    pairs = (
+        list(methods.items())
+        if isinstance(methods, Mapping)
+        else [(_default_name(method), method) for method in methods]
+    )
+    named: dict[str, Method] = {}
+    for name, method in pairs:
+        if isinstance(method, str) and method not in METHODS:
+            near = nearest(method, METHODS) or f"; choose from {', '.join(METHODS)}"
+            raise ValueError(f"no method is called {method!r}{near}")
+        if not callable(method) and not isinstance(method, (str, Attribution)):
+            raise TypeError(
+                f"{method!r} is no attribution method: give a name, a Captum Attribution or a "
+                "function of the form of its attribute"
+            )
+        if name in named or (isinstance(method, str) and method in named.values()):
+            raise ValueError(
+                f"two methods are called {name!r}: give a mapping from names of your own to methods"
+            )
+        named[name] = method
+    if not named:
+        raise ValueError(f"methods is empty: choose from {', '.join(METHODS)}")
+    return named
+
+
+def _default_name(method: Any) -> str:
+    if isinstance(method, str):
+        return method
+    if isinstance(method, functools.partial):
+        return _default_name(method.func)
+    owner = getattr(method, "__self__", None)
+    if isinstance(owner, Attribution):
+        return _default_name(owner)
+    if isinstance(method, Attribution):
+        words = _snake_case(type(method).__name__)
+        inner = getattr(method, "attribution_method", None)
+        return words if inner is None else f"{words}_{_default_name(inner)}"
+    return str(getattr(method, "__name__", type(method).__name__))
+
+
+def _snake_case(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
+
+
+def _function(method: Attribution | Callable[..., Any]) -> Callable[..., Any]:
+    if isinstance(method, Attribution):
+        function: Callable[..., Any] = method.attribute
+        return function
+    return method
+
+
+def _multiplies(method: Any) -> bool:
+    if isinstance(method, str):
+        return method == "input_x_gradient"
+    if isinstance(method, functools.partial):
+        return _multiplies(method.func)
+    owner = getattr(method, "__self__", method)
+    return bool(getattr(owner, "multiplies_by_inputs", False))
+
+
+def _checked(attribution: Any, x: Tensor) -> Tensor:
+    if isinstance(attribution, tuple) and len(attribution) == 1:
+        attribution = attribution[0]
+    if not isinstance(attribution, Tensor):
+        raise TypeError(f"the method returned a {type(attribution).__name__}, not a tensor")
+    if attribution.shape not in (x.shape, torch.Size((len(x), 1, *x.shape[2:]))):
+        raise ValueError(
+            f"the method returned shape {tuple(attribution.shape)} for inputs of {tuple(x.shape)}"
+        )
+    checks.check_finite(attribution, "the attribution")
+    return attribution.detach()

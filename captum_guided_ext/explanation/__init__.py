@@ -1,0 +1,1 @@
+"""One prediction explained: its maps, the regions that carry them, and their limits."""

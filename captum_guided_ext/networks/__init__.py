@@ -1,0 +1,1 @@
+"""Networks by name, with their preprocessing, their class names and their parameters."""

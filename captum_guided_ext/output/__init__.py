@@ -1,0 +1,1 @@
+"""Tables, figures and files. Nothing here knows what a result means."""

@@ -1,0 +1,1 @@
+"""Pictures, regions of them, and data sets of them."""

@@ -1,0 +1,318 @@
+"""Pictures to benchmark on: a folder, the demo's picture world, or IDX files."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from captum_guided_ext.demo import CATEGORIES, PictureWorld
+from captum_guided_ext.errors import DataError, ModelError, brief, nearest
+from captum_guided_ext.networks._targets import find_target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from captum_guided_ext.networks._network import Network
+
+__all__ = ["DEMO_SEED", "Pictures", "PreparedPictures", "open_data", "open_picture"]
+
+DEMO_SEED = 2026  # of the world the commands draw from; training saw other seeds
+_DEMO_LENGTH = 300
+
+
+@dataclass(frozen=True)
+class Case:
+    """One picture with what is known about it.
+
+    Attributes:
+        image: The picture.
+        label: The index of its class in the data; None where it has none.
+        mask: Where the object is, (H, W); None where that is not known.
+    """
+
+    image: Image.Image
+    label: int | None
+    mask: npt.NDArray[np.bool_] | None = None
+
+
+class Pictures(Protocol):
+    """A data set of pictures.
+
+    Attributes:
+        description: Where it comes from, in words.
+        labels: Names of the classes that labels are indices of; empty where there are none.
+    """
+
+    @property
+    def description(self) -> str: ...
+
+    @property
+    def labels(self) -> Sequence[str]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Case:
+        """Return one picture; raises ``OSError`` where it cannot be read."""
+
+    def name(self, index: int) -> str:
+        """Return the name of one picture, without reading it."""
+
+    def fingerprint(self) -> str:
+        """Return what changes when the pictures, labels or masks do."""
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Read a picture as RGB, upright.
+
+    Raises:
+        OSError: if it cannot be read, whatever PIL raises for that.
+    """
+    try:
+        with Image.open(path) as image:
+            upright: Image.Image = ImageOps.exif_transpose(image)
+            return upright.convert("RGB")
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file raises whatever the decoder trips over
+        raise OSError(brief(error)) from error
+
+
+def open_data(spec: str, *, masks: str | Path | None = None, limit: int | None = None) -> Pictures:
+    """Return the data that ``spec`` names.
+
+    Args:
+        spec: ``"demo"``; ``"idx:IMAGES,LABELS"``, two files as MNIST's, gzipped or not; or a
+            folder, with a folder for each class in it (torchvision's ``ImageFolder``) or with the
+            pictures themselves, which then have no labels.
+        masks: A folder with a PNG for each picture of a folder, of its path and size, that is not 0
+            where the object is.
+        limit: How many pictures are wanted at the most; the first of a folder; the demo's
+            world draws as many.
+
+    Raises:
+        DataError: if there is no such data, or nothing in it.
+    """
+    if masks is not None and (spec == "demo" or spec.startswith("idx:")):
+        raise DataError("masks go with a folder of pictures: leave them out")
+    if spec == "demo":
+        return _Demo(limit or _DEMO_LENGTH)
+    if spec.startswith("idx:"):
+        return _Idx(spec.removeprefix("idx:"))
+    return _Folder(Path(spec), None if masks is None else Path(masks), limit)
+
+
+class _Demo:
+    def __init__(self, length: int) -> None:
+        self._world = PictureWorld(length, seed=DEMO_SEED)
+        self.description = "the demo's picture world"
+        self.labels = CATEGORIES
+
+    def __len__(self) -> int:
+        return len(self._world)
+
+    def __getitem__(self, index: int) -> Case:
+        picture = self._world[index]
+        return Case(Image.fromarray(picture.image), picture.label, ~picture.masks["background"])
+
+    def name(self, index: int) -> str:
+        return f"demo {index}"
+
+    def fingerprint(self) -> str:
+        return f"{DEMO_SEED} {len(self)}"
+
+
+class _Folder:
+    def __init__(self, folder: Path, masks: Path | None, limit: int | None) -> None:
+        if not folder.is_dir():
+            beside = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
+            near = nearest(folder.name, beside)
+            raise DataError(f"there is no folder {folder}{near}; data is a folder, demo or idx:")
+        self.description = f"folder {folder.name}"
+        self._folder, self._masks = folder, masks
+        self.labels, samples = _labelled(folder)
+        self._samples = samples[:limit]
+        if not self._samples:
+            raise DataError(f"folder {folder} holds no picture, nor do the folders in it")
+        if masks is not None:
+            absent = [path for path, _ in self._samples if not self._mask_path(path).is_file()]
+            if absent:
+                raise DataError(
+                    f"{len(absent)} of {len(self._samples)} pictures have no mask, first "
+                    f"{absent[0].relative_to(folder)}: it should be {self._mask_path(absent[0])}"
+                )
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Case:
+        path, label = self._samples[index]
+        image = open_picture(path)
+        if self._masks is None:
+            return Case(image, label)
+        mask = open_picture(self._mask_path(path))
+        if mask.size != image.size:
+            raise OSError(f"its mask is of {mask.size} pixels, and the picture of {image.size}")
+        return Case(image, label, np.array(np.asarray(mask).any(axis=2), dtype=np.bool_))
+
+    def name(self, index: int) -> str:
+        return self._samples[index][0].relative_to(self._folder).as_posix()
+
+    def fingerprint(self) -> str:
+        masks = [] if self._masks is None else [self._mask_path(path) for path, _ in self._samples]
+        digest = hashlib.sha256()
+        for file in (*(path for path, _ in self._samples), *masks):
+            digest.update(f"{file.name}\n".encode())
+            with contextlib.suppress(OSError):  # one that cannot be read is skipped later
+                digest.update(file.read_bytes())
+        return digest.hexdigest()
+
+    def _mask_path(self, path: Path) -> Path:
+        assert self._masks is not None  # noqa: S101 - asked for only where there are masks
+        return self._masks / path.relative_to(self._folder).with_suffix(".png")
+
+
+def _labelled(folder: Path) -> tuple[list[str], list[tuple[Path, int | None]]]:
+    from torchvision.datasets import ImageFolder  # noqa: PLC0415
+    from torchvision.datasets.folder import IMG_EXTENSIONS  # noqa: PLC0415
+
+    flat = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMG_EXTENSIONS)
+    if flat:
+        return [], [(path, None) for path in flat]
+    if not any(path.is_dir() for path in folder.iterdir()):
+        return [], []
+    found = ImageFolder(folder, allow_empty=True)
+    return found.classes, [(Path(path), label) for path, label in found.samples]
+
+
+class _Idx:
+    def __init__(self, files: str) -> None:
+        images, comma, labels = files.partition(",")
+        if not comma or not images or not labels:
+            raise DataError(f"idx:{files} must name two files, idx:IMAGES,LABELS")
+        self._images = _read_idx(Path(images), dimensions=3)
+        self._labels = _read_idx(Path(labels), dimensions=1)
+        if len(self._images) != len(self._labels):
+            raise DataError(
+                f"{images} holds {len(self._images)} pictures, and {labels} holds "
+                f"{len(self._labels)} labels"
+            )
+        if not len(self._images):
+            raise DataError(f"{images} holds no picture")
+        self.description = f"IDX files {Path(images).name} and {Path(labels).name}"
+        self.labels = [str(number) for number in range(int(self._labels.max()) + 1)]
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Case:
+        return Case(Image.fromarray(self._images[index]), int(self._labels[index]))
+
+    def name(self, index: int) -> str:
+        return f"idx {index}"
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self._images.tobytes() + self._labels.tobytes()).hexdigest()
+
+
+def _read_idx(path: Path, *, dimensions: int) -> npt.NDArray[np.uint8]:
+    """Read an IDX file of bytes: 0, 0, the type (8), the dimensions, their sizes, the bytes."""
+    try:
+        content = path.read_bytes()
+        if content[:2] == b"\x1f\x8b":
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    header = 4 + 4 * dimensions
+    if content[:4] != bytes([0, 0, 8, dimensions]) or len(content) < header:
+        raise DataError(f"{path} is no IDX file of bytes with {dimensions} dimensions")
+    shape = np.frombuffer(content[4:header], ">u4").astype(int).tolist()
+    if len(content) != header + math.prod(shape):
+        raise DataError(
+            f"{path} should hold {math.prod(shape)} bytes, and has {len(content) - header}"
+        )
+    values: npt.NDArray[np.uint8] = np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    return values
+
+
+class PreparedPictures(Dataset[tuple[Tensor, int | None, Tensor | None]]):
+    """Pictures as a network takes them: ``(input, class, mask)``.
+
+    Args:
+        pictures: The data.
+        network: Its preprocessing and its classes.
+        use_labels: Whether classes are wanted; without, they are None.
+
+    Raises:
+        DataError: if a label of the data is no class of the network.
+    """
+
+    def __init__(self, pictures: Pictures, network: Network, *, use_labels: bool) -> None:
+        self._pictures = pictures
+        self._network = network
+        self._classes: list[int] | None = None
+        if use_labels:
+            if not pictures.labels:
+                raise DataError(
+                    f"{pictures.description} has no labels: explain the prediction "
+                    "(--target prediction), or put the pictures of each class in a folder"
+                )
+            self._classes = _classes(pictures.labels, network)
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int | None, Tensor | None]:
+        case = self._pictures[index]
+        label = None
+        if self._classes is not None and case.label is not None:
+            label = self._classes[case.label]
+        mask = None
+        if case.mask is not None:
+            laid = self._network.lay_mask(Image.fromarray(case.mask.astype(np.uint8)))
+            mask = torch.from_numpy(np.array(laid).astype(bool))
+        return self._network.prepare(case.image), label, mask
+
+    def name(self, index: int) -> str:
+        """Return the name of one picture."""
+        return self._pictures.name(index)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the data is, so that other data is told apart."""
+        names = "\n".join(self.name(index) for index in range(len(self)))
+        return {
+            "description": self._pictures.description,
+            "digest of names": hashlib.sha256(names.encode()).hexdigest()[:16],
+            "digest of pictures, labels and masks": self._pictures.fingerprint()[:16],
+        }
+
+
+def _classes(labels: Sequence[str], network: Network) -> list[int]:
+    """Return the network's class for each label of the data, by name or by number."""
+    if not network.categories:
+        numbered = all(label.isdecimal() for label in labels)
+        return [int(label) if numbered else place for place, label in enumerate(labels)]
+    scores = torch.zeros(len(network.categories))
+    classes = []
+    for label in labels:
+        try:
+            classes.append(find_target(label.replace("_", " "), scores, network.categories))
+        except ModelError as error:
+            raise DataError(
+                f"the data's class {label!r} is none of {network.name}'s ({error}): rename its "
+                "folder, or explain the prediction (--target prediction)"
+            ) from error
+    return classes

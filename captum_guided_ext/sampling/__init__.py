@@ -1,0 +1,1 @@
+"""What metrics and evaluation draw on: random numbers by purpose, chunks, intervals."""
