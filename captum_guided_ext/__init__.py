@@ -8,13 +8,18 @@ from captum_guided_ext.attr import (
     NeuronGuidedBackprop,
     with_rule,
 )
-from captum_guided_ext.autograd._forward_pass import ForwardPass, rectifiers
-from captum_guided_ext.autograd._guided_relu import GuidedReLU
-from captum_guided_ext.autograd._path import RectifierReport
-from captum_guided_ext.autograd._rules import DECONVNET, GRADIENT, GUIDED, BackwardRule
+from captum_guided_ext.autograd import (
+    DECONVNET,
+    GRADIENT,
+    GUIDED,
+    BackwardRule,
+    ForwardPass,
+    GuidedReLU,
+    RectifierReport,
+    rectifiers,
+)
 from captum_guided_ext.errors import NoRectifierError, OpaqueGraphError
-from captum_guided_ext.evaluation._benchmark import benchmark
-from captum_guided_ext.evaluation._comparison import compare
+from captum_guided_ext.evaluation import benchmark, compare
 from captum_guided_ext.metrics import (
     infidelity,
     infidelity_perturb_func_decorator,

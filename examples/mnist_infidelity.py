@@ -22,10 +22,9 @@ from torch.utils.data import TensorDataset
 from torchvision.transforms.functional import to_tensor
 
 import captum_guided_ext as cg
-from captum_guided_ext.evaluation._metrics import InfidelityMetric, SensitivityMetric
-from captum_guided_ext.explanation._report import benchmark_report
+from captum_guided_ext.evaluation import InfidelityMetric, SensitivityMetric
 from captum_guided_ext.metrics import NoisyBaseline, SquareRemoval, UniformBall
-from captum_guided_ext.pictures._datasets import open_data
+from captum_guided_ext.pictures import open_data
 
 TRAINED_ON = 8000
 BASELINES = NoisyBaseline(0.2, bounds=(0, 1))
@@ -212,7 +211,7 @@ def main():
         max_examples_per_batch=1000,
         seed=0,
     )
-    print(benchmark_report(found))
+    print(found)
 
 
 if __name__ == "__main__":

@@ -16,11 +16,10 @@ from pathlib import Path
 from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
 
 import captum_guided_ext as cg
-from captum_guided_ext.evaluation._metrics import InfidelityMetric, SensitivityMetric
-from captum_guided_ext.explanation._report import benchmark_report
+from captum_guided_ext.evaluation import InfidelityMetric, SensitivityMetric
 from captum_guided_ext.metrics import NoisyBaseline, SquareRemoval, UniformBall
-from captum_guided_ext.networks._network import load_network
-from captum_guided_ext.pictures._datasets import PreparedPictures, open_data
+from captum_guided_ext.networks import load_network
+from captum_guided_ext.pictures import PreparedPictures, open_data
 
 RADIUS = 0.2  # of the noise for sensitivity
 STD = RADIUS / 3**0.5  # a Gaussian as wide as uniform noise of that radius
@@ -96,7 +95,7 @@ def main():
         max_examples_per_batch=10,
         seed=0,
     )
-    print(benchmark_report(found))
+    print(found)
 
 
 if __name__ == "__main__":

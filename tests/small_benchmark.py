@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 import captum_guided_ext as cg
 from captum_guided_ext import cli
-from captum_guided_ext.networks._network import Network
+from captum_guided_ext.networks import Network
 
 TESTS = Path(__file__).parent
 CLASSES = 4

@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Subset,
 
 import captum_guided_ext as cg
 from captum_guided_ext import cli
-from captum_guided_ext.attr._utils.methods import METHODS
+from captum_guided_ext.attr import METHODS
 from captum_guided_ext.demo import PictureWorld
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.networks._network import load_network
-from captum_guided_ext.pictures._datasets import DEMO_SEED
+from captum_guided_ext.networks import load_network
+from captum_guided_ext.pictures import DEMO_SEED
 
 QUICK = {"n_perturb_samples": 2, "show_progress": False}
 X, Y = small.dataset().tensors
@@ -32,7 +32,7 @@ def run(tmp_path, monkeypatch):
     """Benchmark in a new folder each time; return the scores as they are on the disk."""
     runs = []
     # It takes most of the time.
-    monkeypatch.setattr("captum_guided_ext.output._figures.save_figure", lambda *_: None)
+    monkeypatch.setattr("captum_guided_ext.evaluation._benchmark_result.png", lambda _: b"")
 
     def benchmark(data, network=None, **options):
         runs.append(tmp_path / f"run-{len(runs)}")

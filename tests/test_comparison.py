@@ -11,8 +11,8 @@ from captum.attr import InputXGradient, IntegratedGradients, NoiseTunnel, Salien
 from torch import nn
 
 import captum_guided_ext as cg
-from captum_guided_ext.attr._utils.methods import METHODS
-from captum_guided_ext.evaluation._metrics import (
+from captum_guided_ext.attr import METHODS
+from captum_guided_ext.evaluation import (
     InfidelityMetric,
     LocalisationMetric,
     SensitivityMetric,

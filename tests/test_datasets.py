@@ -15,8 +15,8 @@ from PIL import Image
 
 from captum_guided_ext.demo import CATEGORIES, PictureWorld
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.networks._network import Network, load_network
-from captum_guided_ext.pictures._datasets import (
+from captum_guided_ext.networks import Network, load_network
+from captum_guided_ext.pictures import (
     DEMO_SEED,
     PreparedPictures,
     open_data,

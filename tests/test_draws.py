@@ -20,7 +20,7 @@ from captum_guided_ext.metrics import (
     sensitivity_mean,
 )
 from captum_guided_ext.metrics._core.infidelity import InfidelitySamples
-from captum_guided_ext.sampling._draws import RowByRow
+from captum_guided_ext.sampling import RowByRow
 
 with torch.random.fork_rng():
     torch.manual_seed(0)

@@ -7,10 +7,9 @@ from PIL import Image
 from torch import nn
 
 from captum_guided_ext.errors import ModelError, NoRectifierError
-from captum_guided_ext.explanation._explanation import explain, rank_correlation
-from captum_guided_ext.explanation._report import text_report
-from captum_guided_ext.networks._network import Network
-from captum_guided_ext.output._figures import draw_explanation, save_figure
+from captum_guided_ext.explanation import explain
+from captum_guided_ext.explanation._explain import rank_correlation
+from captum_guided_ext.networks import Network
 
 
 class LeftOrRight(nn.Module):
@@ -93,7 +92,7 @@ def test_what_does_not_apply_is_a_row_with_its_reason(picture):
     assert set(explanation.maps) == {"gradient", "grad_cam"}
     assert set(explanation.reasons) == {"deconvolution", "guided_backprop", "guided_grad_cam"}
     assert explanation.ignored_share is None
-    report = " ".join(text_report(explanation).split())
+    report = " ".join(str(explanation).split())
     assert "guided_backprop does not apply: no rectifier" in report
     assert "gradient map's magnitude" in report
     with pytest.raises(NoRectifierError):
@@ -111,7 +110,7 @@ def test_a_network_without_a_feature_map(picture):
 
 
 def test_the_report_in_words(picture):
-    report = text_report(explain(network(), picture, name="halves.png", regions=HALVES))
+    report = str(explain(network(), picture, name="halves.png", regions=HALVES))
     first = report.splitlines()[0]
     assert first.startswith("input image: halves.png · prediction: left (")
     assert first.endswith("left half ✔ · right half ✖")
@@ -120,14 +119,14 @@ def test_the_report_in_words(picture):
     assert "asked for right instead" in " ".join(report.split())
     assert "not a full explanation" in report
     # of a grid of nine only the marked ones stand in the headline
-    grid = text_report(explain(network(), picture)).splitlines()[0]
+    grid = str(explain(network(), picture)).splitlines()[0]
     assert "left ✔" in grid
     assert grid.endswith("elsewhere ✖")
 
 
 def test_the_figure(picture, tmp_path):
     explanation = explain(network(), picture, name="halves.png", target="right")
-    figure = draw_explanation(explanation)
+    figure = explanation.plot()
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert titles[0] == "halves.png"
     assert titles[1:] == ["Gradient", "DeconvNet", "Guided backprop", "Grad-CAM", "Guided Grad-CAM"]
@@ -139,11 +138,11 @@ def test_the_figure(picture, tmp_path):
     values = np.asarray(drawn.get_array())
     assert values[:, 6:].all()
     assert not values[:, :6].any()
-    path = tmp_path / "figure.png"
-    save_figure(figure, path)
+    path, report = explanation.save(tmp_path, stem="figure")
     with Image.open(path) as image:
         assert image.size[0] > 500
-    assert list(tmp_path.iterdir()) == [path]
+    assert {path, report} == {tmp_path / "figure.png", tmp_path / "figure.json"}
+    assert set(tmp_path.iterdir()) == {path, report}
 
 
 def test_an_empty_map_is_said_to_be_empty(picture):
@@ -154,6 +153,6 @@ def test_an_empty_map_is_said_to_be_empty(picture):
     explanation = explain(Network("shut", negative), picture, regions=HALVES)
     assert "the guided attribution is zero everywhere" in " ".join(explanation.notes)
     assert not any(share.holds_more for share in explanation.shares["guided_backprop"])
-    figure = draw_explanation(explanation)
+    figure = explanation.plot()
     (guided,) = [a for a in figure.axes if a.get_title() == "Guided backprop"]
     assert [text.get_text() for text in guided.texts] == ["zero everywhere"]

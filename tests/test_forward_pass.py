@@ -25,7 +25,7 @@ from captum_guided_ext import (
     RectifierReport,
     rectifiers,
 )
-from captum_guided_ext.attr._utils.methods import LAYER_METHODS, METHODS, named_maps
+from captum_guided_ext.attr import LAYER_METHODS, METHODS, named_maps
 
 
 class Net(nn.Module):

@@ -66,7 +66,7 @@ from captum_guided_ext import (
     NeuronDeconvolution,
     NeuronGuidedBackprop,
 )
-from captum_guided_ext.attr._utils.methods import named_maps
+from captum_guided_ext.attr import named_maps
 
 X = torch.tensor([[2.0, 1.0], [0.0, -1.0]])
 SCORES = [[14.0, -7.0], [9.0, 12.0]]

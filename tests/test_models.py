@@ -15,10 +15,9 @@ from PIL import Image
 from torch import nn
 from torchvision import models
 
-from captum_guided_ext.attr._utils.layers import default_layer, resolve_layer
+from captum_guided_ext.attr import default_layer, resolve_layer
 from captum_guided_ext.errors import ModelError
-from captum_guided_ext.networks._network import Network, find_device, load_network
-from captum_guided_ext.networks._targets import find_target
+from captum_guided_ext.networks import Network, find_device, find_target, load_network
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SQUEEZENET = DATA / "squeezenet1_0_imagenet" / "squeezenet1_0_imagenet.pth"
@@ -45,7 +44,7 @@ def saved(tmp_path):
 
 
 def test_import_does_not_pull_in_torchvision():
-    code = "import sys, captum_guided_ext.networks._network; sys.exit('torchvision' in sys.modules)"
+    code = "import sys, captum_guided_ext.networks; sys.exit('torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -373,7 +372,7 @@ NUMBERS = count()
 
 OWN = """
 from torch import nn
-from captum_guided_ext.networks._network import Network
+from captum_guided_ext.networks import Network
 
 def build():
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout())

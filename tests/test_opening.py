@@ -21,8 +21,8 @@ from captum_guided_ext import (
     NeuronGuidedBackprop,
     OpaqueGraphError,
 )
-from captum_guided_ext.attr._utils.layers import resolve_layer
-from captum_guided_ext.autograd._twins import forced_eager
+from captum_guided_ext.attr import resolve_layer
+from captum_guided_ext.autograd._reruns import forced_eager
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning"),

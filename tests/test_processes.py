@@ -232,7 +232,8 @@ def test_the_folder_is_kept_until_the_last_file_is_written(data, alone, tmp_path
         with pytest.raises(DataError, match="another process is writing"):
             Journal(folder, 0)
         tried.append(True)
+        return b""
 
-    monkeypatch.setattr("captum_guided_ext.output._figures.save_figure", draw_meanwhile)
+    monkeypatch.setattr("captum_guided_ext.evaluation._benchmark_result.png", draw_meanwhile)
     assert cli.main(small.command(data, folder, *FEW)) == 0
     assert tried

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from captum_guided_ext.networks._network import Network
-from captum_guided_ext.pictures._region_files import RegionError, load_regions
-from captum_guided_ext.pictures._regions import (
-    RegionShare,
+from captum_guided_ext.explanation import RegionShare, region_shares
+from captum_guided_ext.networks import Network
+from captum_guided_ext.pictures import (
+    RegionError,
     grid_regions,
     lay_regions,
-    region_shares,
+    load_regions,
 )
 
 # Each example overwrites the one before; how long it takes is no matter on a busy machine.
@@ -24,7 +24,7 @@ UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.function_
 
 
 def test_import_does_not_pull_in_torchvision():
-    code = "import sys, captum_guided_ext.pictures._regions; sys.exit('torchvision' in sys.modules)"
+    code = "import sys, captum_guided_ext.pictures; sys.exit('torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -22,6 +22,8 @@ import captum_guided_ext as cg
 from captum_guided_ext import cli
 from captum_guided_ext.errors import DataError
 from captum_guided_ext.evaluation._journal import Journal, start_run
+from captum_guided_ext.evaluation._records import BatchRecord, ScoredImage, SkippedImage
+from captum_guided_ext.evaluation._rows import ScoreRow
 
 FEW = ("--methods", "gradient,guided_backprop", "--metrics", "infidelity")
 SETTINGS = {"seed": 1}
@@ -104,7 +106,10 @@ def test_a_command_killed_in_the_middle_goes_on(data, whole, tmp_path):
 
 
 def test_a_last_line_cut_anywhere_is_dropped(tmp_path):
-    records = [{"batch": 0, "rows": [[0, "é", 1.5]]}, {"batch": 1, "rows": [[1, "x\n", 2e-7]]}]
+    records = [
+        BatchRecord(0, (ScoreRow(0, "é", "m", 1.5),), {0: ScoredImage("a", 3, None)}),
+        BatchRecord(1, (ScoreRow(1, "x\n", "m", 2e-7),), skipped=(SkippedImage(2, "b", "no"),)),
+    ]
     assert start_run(tmp_path, SETTINGS) == {}
     with closing(Journal(tmp_path, 0)) as journal:
         for record in records:

@@ -35,7 +35,7 @@ from captum_guided_ext import (
     NeuronGuidedBackprop,
     with_rule,
 )
-from captum_guided_ext.attr._utils.methods import named_maps
+from captum_guided_ext.attr import named_maps
 
 
 class Net(nn.Module):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from captum_guided_ext.evaluation._comparison import ScoreRow
+from captum_guided_ext.evaluation._rows import ScoreRow
 from captum_guided_ext.evaluation._summary import summarise, summary_table
 
 # An interval's end is a quantile of 10,000 resampled means. Where such a mean is about normal with

@@ -14,8 +14,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 import captum_guided_ext.attr as ours
-from captum_guided_ext import DECONVNET, GRADIENT, GUIDED, NoRectifierError, with_rule
-from captum_guided_ext.autograd._rules import BackwardRule
+from captum_guided_ext import DECONVNET, GRADIENT, GUIDED, BackwardRule, NoRectifierError, with_rule
 
 RULES = {"gradient": GRADIENT, "deconvnet": DECONVNET, "guided": GUIDED}
 each_rule = pytest.mark.parametrize("rule", RULES)

@@ -6,8 +6,15 @@ from captum_guided_ext.attr._core.neuron.neuron_guided_backprop_deconvnet import
     NeuronDeconvolution,
     NeuronGuidedBackprop,
 )
+from captum_guided_ext.attr._utils.layers import default_layer as default_layer
+from captum_guided_ext.attr._utils.layers import resolve_layer as resolve_layer
+from captum_guided_ext.attr._utils.methods import LAYER_METHODS as LAYER_METHODS
+from captum_guided_ext.attr._utils.methods import METHODS as METHODS
+from captum_guided_ext.attr._utils.methods import method_title as method_title
+from captum_guided_ext.attr._utils.methods import named_maps as named_maps
 from captum_guided_ext.attr._utils.with_rule import with_rule
 
+# Names in ``__all__`` are for users; the others, for the rooms above.
 __all__ = [
     "Deconvolution",
     "GuidedBackprop",

@@ -1,1 +1,42 @@
-"""All that touches the autograd graph: rules, rectifiers, and one forward pass that answers."""
+"""All that touches the autograd graph: rules, rectifiers, and one forward pass that answers.
+
+A rule never touches the model. After the forward pass autograd has recorded every call of a
+rectifier as a node; ``_path`` walks from the outputs to the inputs, and hooks exactly the
+rectifiers' nodes on the way while ``torch.autograd.grad`` runs. What a user needs of this room is
+at the top of the package.
+"""
+
+from captum_guided_ext.autograd._checks import (
+    check_finite,
+    check_inputs,
+    check_output,
+    select_target,
+    warn_of_zero,
+    zero_examples,
+)
+from captum_guided_ext.autograd._forward_pass import ForwardPass, rectifiers
+from captum_guided_ext.autograd._guided_relu import GuidedReLU
+from captum_guided_ext.autograd._path import RectifierReport, listed
+from captum_guided_ext.autograd._rules import DECONVNET, GRADIENT, GUIDED, BackwardRule
+from captum_guided_ext.autograd._scripts import is_module as is_scripted
+from captum_guided_ext.autograd._twins import private_twin
+
+__all__ = [
+    "DECONVNET",
+    "GRADIENT",
+    "GUIDED",
+    "BackwardRule",
+    "ForwardPass",
+    "GuidedReLU",
+    "RectifierReport",
+    "check_finite",
+    "check_inputs",
+    "check_output",
+    "is_scripted",
+    "listed",
+    "private_twin",
+    "rectifiers",
+    "select_target",
+    "warn_of_zero",
+    "zero_examples",
+]

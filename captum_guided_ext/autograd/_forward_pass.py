@@ -16,10 +16,12 @@ from torch.autograd.graph import get_gradient_edge
 
 from captum_guided_ext import _captum
 from captum_guided_ext.autograd import _checks as checks
+from captum_guided_ext.autograd._nodes import COMPILED
 from captum_guided_ext.autograd._path import RulePath
 from captum_guided_ext.autograd._recording import own_records, recorded
-from captum_guided_ext.autograd._rules import COMPILED, GRADIENT, BackwardRule
-from captum_guided_ext.autograd._twins import InPlaceAsCopy, forced_eager, rewinder, shadow_of
+from captum_guided_ext.autograd._reruns import InPlaceAsCopy, forced_eager, rewinder
+from captum_guided_ext.autograd._rules import GRADIENT, BackwardRule
+from captum_guided_ext.autograd._twins import shadow_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from captum_guided_ext.autograd._rules import BackwardRule, Role, classify, gate
+from captum_guided_ext.autograd._nodes import Role, classify, gate
 from captum_guided_ext.errors import NoRectifierError, OpaqueGraphError, warn_user
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
     from torch.autograd.graph import Node
+
+    from captum_guided_ext.autograd._rules import BackwardRule
 
     # What autograd sends back for each of a node's inputs, and what arrived; None where nothing.
     Gradients = tuple[Tensor | None, ...]

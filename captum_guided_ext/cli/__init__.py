@@ -13,27 +13,29 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from PIL import Image
 
-from captum_guided_ext.attr._utils.layers import resolve_layer
-from captum_guided_ext.attr._utils.methods import METHODS
+from captum_guided_ext.attr import METHODS, resolve_layer
 from captum_guided_ext.demo import CATEGORIES, PictureWorld
 from captum_guided_ext.errors import DataError, ModelError, NoRectifierError, OpaqueGraphError
-from captum_guided_ext.evaluation._benchmark import benchmark
-from captum_guided_ext.evaluation._comparison import DEFAULT_METRICS
-from captum_guided_ext.evaluation._metrics import METRICS, LocalisationMetric
-from captum_guided_ext.evaluation._processes import OtherProcessError, local_rank
-from captum_guided_ext.explanation._explanation import DEFAULT_METHODS, Explanation, explain
-from captum_guided_ext.explanation._report import benchmark_report, text_report
-from captum_guided_ext.networks._network import Network, find_device, load_network
-from captum_guided_ext.output._figures import draw_explanation, save_figure
-from captum_guided_ext.output._files import write_whole
-from captum_guided_ext.pictures._datasets import (
+from captum_guided_ext.evaluation import (
+    DEFAULT_METRICS,
+    METRICS,
+    LocalisationMetric,
+    OtherProcessError,
+    benchmark,
+    local_rank,
+)
+from captum_guided_ext.explanation import DEFAULT_METHODS, explain
+from captum_guided_ext.networks import Network, find_device, load_network
+from captum_guided_ext.pictures import (
     DEMO_SEED,
+    Mask,
     PreparedPictures,
+    RegionError,
+    lay_regions,
+    load_regions,
     open_data,
     open_picture,
 )
-from captum_guided_ext.pictures._region_files import RegionError, load_regions
-from captum_guided_ext.pictures._regions import Mask, lay_regions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -289,10 +291,10 @@ def _explain(arguments: argparse.Namespace) -> int:
                 layer=arguments.layer,
                 regions=regions,
             )
-            figure = _write(explanation, folder, stem)
+            figure, _ = explanation.save(folder, stem=stem)
             reports.append(explanation.to_dict() | {"figure": str(figure)})
             if not arguments.json:
-                print(text_report(explanation))
+                print(explanation)
                 print(f"{'figure':<14}{figure}\n")
     if arguments.json:
         print(json.dumps(reports if len(reports) > 1 else reports[0], indent=2))
@@ -333,7 +335,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     )
     if found is None:
         return 0
-    print(benchmark_report(found))
+    print(found)
     return _SKIPPED if found.skipped else 0
 
 
@@ -403,13 +405,3 @@ def _stems(cases: Sequence[tuple[str, Image.Image, Regions | None]]) -> list[str
         taken = sum(1 for other in stems if other == stem or other.startswith(f"{stem}-"))
         stems.append(f"{stem}-{taken + 1}" if stem in stems else stem)
     return stems
-
-
-def _write(explanation: Explanation, folder: Path, stem: str) -> Path:
-    figure = folder / f"{stem}.png"
-    try:
-        save_figure(draw_explanation(explanation), figure)
-        write_whole(folder / f"{stem}.json", json.dumps(explanation.to_dict(), indent=2).encode())
-    except OSError as error:
-        raise _UsageError(f"{folder} cannot be written to: {error.strerror}") from None
-    return figure

@@ -1,1 +1,32 @@
 """Methods compared on a batch, and benchmarked on a data set."""
+
+from captum_guided_ext.evaluation._benchmark import benchmark
+from captum_guided_ext.evaluation._benchmark_result import Benchmark
+from captum_guided_ext.evaluation._compare import compare
+from captum_guided_ext.evaluation._comparison import Comparison
+from captum_guided_ext.evaluation._metric import Metric, Score, ScoredBatch
+from captum_guided_ext.evaluation._metrics import (
+    DEFAULT_METRICS,
+    METRICS,
+    InfidelityMetric,
+    LocalisationMetric,
+    SensitivityMetric,
+)
+from captum_guided_ext.evaluation._processes import OtherProcessError, local_rank
+
+__all__ = [
+    "DEFAULT_METRICS",
+    "METRICS",
+    "Benchmark",
+    "Comparison",
+    "InfidelityMetric",
+    "LocalisationMetric",
+    "Metric",
+    "OtherProcessError",
+    "Score",
+    "ScoredBatch",
+    "SensitivityMetric",
+    "benchmark",
+    "compare",
+    "local_rank",
+]

@@ -11,7 +11,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.output._files import remove_leftovers, write_whole
+from captum_guided_ext.evaluation._records import BatchRecord
+from captum_guided_ext.output import remove_leftovers, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,7 @@ __all__ = ["Journal", "start_run"]
 _SETTINGS = "run.json"
 
 
-def start_run(folder: Path, settings: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+def start_run(folder: Path, settings: Mapping[str, Any]) -> dict[int, BatchRecord]:
     """Make the folder of a run, or go on with the run that is in it.
 
     Args:
@@ -73,15 +74,15 @@ def _changes(found: Any, wanted: Any, name: str = "") -> list[str]:
     return [f"{name} was {was}, now it is {now}"]
 
 
-def _read(folder: Path) -> dict[int, dict[str, Any]]:
+def _read(folder: Path) -> dict[int, BatchRecord]:
     records = {}
     for file in sorted(folder.glob("rows-*.jsonl")):
         try:
             lines = file.read_bytes().split(b"\n")
             for line in lines[:-1]:  # behind the last line's end: nothing, or a cut-off line
-                record = json.loads(line)
-                records[record["batch"]] = record
-        except (OSError, ValueError, KeyError, TypeError) as error:
+                record = BatchRecord.from_json(line)
+                records[record.batch] = record
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{file} cannot be read ({error}): empty the folder") from error
     return records
 
@@ -126,13 +127,13 @@ class Journal:
         whole = self._file.read_bytes().rfind(b"\n") + 1
         os.truncate(self._descriptor, whole)
 
-    def append(self, record: Mapping[str, Any]) -> None:
+    def append(self, record: BatchRecord) -> None:
         """Write the record of one batch, and wait until it is on the disk.
 
         Raises:
             DataError: if it cannot be written; what was written before stays.
         """
-        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        line = record.to_json().encode() + b"\n"
         try:
             while line:
                 line = line[os.write(self._descriptor, line) :]

@@ -11,13 +11,11 @@ import torch
 from captum.attr import Attribution
 from torch import Tensor, nn
 
-from captum_guided_ext.attr._utils.layers import default_layer, resolve_layer
-from captum_guided_ext.attr._utils.methods import LAYER_METHODS, METHODS, named_maps
-from captum_guided_ext.autograd import _checks as checks
-from captum_guided_ext.autograd._forward_pass import ForwardPass
+from captum_guided_ext.attr import LAYER_METHODS, METHODS, default_layer, named_maps, resolve_layer
+from captum_guided_ext.autograd import ForwardPass, check_finite
 from captum_guided_ext.errors import ModelError, brief, nearest
-from captum_guided_ext.output._provenance import described
-from captum_guided_ext.sampling._draws import RowByRow
+from captum_guided_ext.output import described
+from captum_guided_ext.sampling import RowByRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -239,5 +237,5 @@ def _checked(attribution: Any, x: Tensor) -> Tensor:
         raise ValueError(
             f"the method returned shape {tuple(attribution.shape)} for inputs of {tuple(x.shape)}"
         )
-    checks.check_finite(attribution, "the attribution")
+    check_finite(attribution, "the attribution")
     return attribution.detach()

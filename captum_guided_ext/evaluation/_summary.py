@@ -8,17 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from captum_guided_ext.output._tables import markdown_table, number
-from captum_guided_ext.sampling._intervals import CONFIDENCE, resampling_weights
+from captum_guided_ext.attr import method_title
+from captum_guided_ext.output import (
+    Estimate,
+    EstimatePanel,
+    draw_estimates,
+    markdown_table,
+    number,
+)
+from captum_guided_ext.sampling import CONFIDENCE, resampling_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
+    from matplotlib.figure import Figure
 
-    from captum_guided_ext.evaluation._comparison import ScoreRow
+    from captum_guided_ext.evaluation._rows import ScoreRow
 
-__all__ = ["SummaryLine", "summarise", "summary_table"]
+__all__ = ["SummaryLine", "draw_summary", "summarise", "summary_table"]
 
 _RESAMPLES = 10_000
 
@@ -210,3 +218,24 @@ def summary_table(lines: Iterable[SummaryLine]) -> str:
 
 def _interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{number(low)} to {number(high)}"
+
+
+def draw_summary(lines: Sequence[SummaryLine]) -> Figure:
+    """Draw the mean of each method with its interval, one panel per metric, best on top."""
+    panels = []
+    for metric in dict.fromkeys(line.metric for line in lines):
+        shown = [line for line in lines if line.metric == metric and line.mean is not None]
+        better = "higher" if shown and shown[0].higher_is_better else "lower"
+        images = max((line.images for line in shown), default=0)
+        panels.append(
+            EstimatePanel(
+                metric.replace("_", " "),
+                f"mean over {images} images\n{better} is better",
+                [
+                    Estimate(method_title(one.method), one.mean, one.ci_low, one.ci_high)
+                    for one in shown
+                    if one.mean is not None
+                ],
+            )
+        )
+    return draw_estimates(panels, caption="lines: 95 % bootstrap intervals over the images")

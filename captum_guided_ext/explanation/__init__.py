@@ -1,1 +1,7 @@
 """One prediction explained: its maps, the regions that carry them, and their limits."""
+
+from captum_guided_ext.explanation._explain import DEFAULT_METHODS, explain
+from captum_guided_ext.explanation._explanation import Explanation
+from captum_guided_ext.explanation._shares import RegionShare, region_shares
+
+__all__ = ["DEFAULT_METHODS", "Explanation", "RegionShare", "explain", "region_shares"]

@@ -1,47 +1,38 @@
-"""Explaining one prediction: the maps, the regions that carry them, and how far to believe them."""
+"""What was found about one prediction, as words, rows, a figure and files."""
 
 from __future__ import annotations
 
-import platform
-import warnings
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import captum
-import numpy as np
-import torch
-
-import captum_guided_ext
-from captum_guided_ext.attr._utils.layers import default_layer, resolve_layer
-from captum_guided_ext.attr._utils.methods import LAYER_METHODS, METHODS, named_maps
-from captum_guided_ext.autograd._forward_pass import ForwardPass
-from captum_guided_ext.autograd._rules import GUIDED
-from captum_guided_ext.errors import ModelError
-from captum_guided_ext.networks._targets import find_target
-from captum_guided_ext.pictures._regions import grid_regions, region_shares
+from captum_guided_ext.attr import method_title
+from captum_guided_ext.autograd import listed
+from captum_guided_ext.output import (
+    MapPanel,
+    PicturePanel,
+    Result,
+    Table,
+    draw_maps,
+    percent,
+    png,
+    sections,
+    versions,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    import numpy.typing as npt
+    from matplotlib.figure import Figure
     from PIL.Image import Image
     from torch import Tensor
 
-    from captum_guided_ext.autograd._path import RectifierReport
-    from captum_guided_ext.networks._network import Network
-    from captum_guided_ext.pictures._regions import RegionShare
+    from captum_guided_ext.autograd import RectifierReport
+    from captum_guided_ext.explanation._shares import RegionShare
+    from captum_guided_ext.pictures import Mask
 
-__all__ = [
-    "DEFAULT_METHODS",
-    "Explanation",
-    "ScoredClass",
-    "explain",
-    "main_method",
-    "rank_correlation",
-]
-
-DEFAULT_METHODS = tuple(method for method in METHODS if method != "input_x_gradient")
-_REPORTED = 5  # classes in the list of predictions
+__all__ = ["Explanation", "ScoredClass", "main_method"]
 
 
 @dataclass(frozen=True)
@@ -53,8 +44,8 @@ class ScoredClass:
     probability: float
 
 
-@dataclass(frozen=True)
-class Explanation:
+@dataclass(frozen=True, repr=False)
+class Explanation(Result):
     """What was found about one prediction.
 
     Attributes:
@@ -91,13 +82,22 @@ class Explanation:
     maps: Mapping[str, Tensor]
     reasons: Mapping[str, str]
     shares: Mapping[str, Sequence[RegionShare]]
-    masks: Mapping[str, npt.NDArray[np.bool_]]
+    masks: Mapping[str, Mask]
     ignored_share: float | None
     contrast_correlation: float | None
     notes: tuple[str, ...]
 
+    @property
+    def main(self) -> str:
+        """The method the report speaks about: guided backprop where it applies."""
+        return main_method(self.maps)
+
+    def __str__(self) -> str:
+        """Return the report for a terminal, about 95 characters wide."""
+        return f"{_report_headline(self)}\n\n{sections(_report(self))}"
+
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the pictures, ready for JSON, with the versions it was made by."""
+        """Return everything but the pictures as data that JSON can hold, with the versions."""
         return {
             "image": self.image,
             "network": {"name": self.network, "weights": self.weights, "layer": self.layer},
@@ -105,15 +105,7 @@ class Explanation:
             "target": vars(self.target),
             "rectifiers": vars(self.rectifiers),
             "regions": {
-                method: [
-                    {
-                        "name": share.name,
-                        "attribution_share": share.attribution,
-                        "area_share": share.area,
-                        "holds_more": share.holds_more,
-                    }
-                    for share in shares
-                ]
+                method: [share.to_dict() for share in shares]
                 for method, shares in self.shares.items()
             },
             "limits": {
@@ -122,95 +114,41 @@ class Explanation:
                 "rank_correlation_with_other_class": self.contrast_correlation,
                 "probability_of_target": self.target.probability,
             },
-            "methods": {"main": main_method(self.maps), "not_applicable": dict(self.reasons)},
+            "methods": {"main": self.main, "not_applicable": dict(self.reasons)},
             "notes": list(self.notes),
-            "versions": {
-                "captum_guided_ext": captum_guided_ext.__version__,
-                "captum": captum.__version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": versions(),
         }
 
+    def plot(self) -> Figure:
+        """Draw the picture with its regions and one panel per method, on one colour scale."""
+        best, target = self.predictions[0], self.target
+        title = f"prediction: {best.name} ({best.probability:.1%})"
+        if target.index != best.index:
+            title = f"explained: {target.name} ({target.probability:.1%}) · {title}"
+        picture = PicturePanel(self.image, self.view, list(self.masks.values()))
+        maps = [MapPanel(method_title(method), one) for method, one in self.maps.items()]
+        return draw_maps([(picture, maps)], title=title)
 
-def explain(
-    network: Network,
-    image: Image,
-    *,
-    name: str = "picture",
-    target: str = "top1",
-    methods: Sequence[str] = DEFAULT_METHODS,
-    layer: str | None = None,
-    regions: Mapping[str, npt.NDArray[np.bool_]] | None = None,
-) -> Explanation:
-    """Explain one prediction of a network, from a single forward pass.
+    def _headline(self) -> str:
+        probability = percent(self.target.probability)
+        return f"{self.image}, {self.target.name} ({probability}), by {', '.join(self.maps)}"
 
-    Args:
-        network: The network, with its preprocessing.
-        image: The picture, of any size and mode.
-        name: What to call the picture.
-        target: "top1", "top2", ..., a class index or a class name. Default: the prediction.
-        methods: Names from :data:`captum_guided_ext.attr.METHODS`. Default: all but
-            ``input_x_gradient``.
-        layer: The dotted name of Grad-CAM's layer. Default: the last feature map with more than
-            one position.
-        regions: Masks of the picture *as the network sees it*, (H, W) each. Default: a 3 x 3
-            grid.
+    def _table(self) -> Table:
+        rows = [
+            {"method": method, "region": share.name} | share.to_dict()
+            for method, shares in self.shares.items()
+            for share in shares
+        ]
+        return Table(("method", "region", "attribution_share", "area_share", "holds_more"), rows)
 
-    Raises:
-        ModelError: for a layer or class the network does not have.
-        NoRectifierError: if none of ``methods`` applies to the network.
-        OpaqueGraphError: likewise.
-    """
-    x = network.prepare(image).unsqueeze(0).to(network.device)
-    errors: dict[str, ValueError] = {}
-    module = None
-    if any(method in LAYER_METHODS for method in methods):
-        try:
-            layer = layer or default_layer(network.model, x)
-            module = resolve_layer(network.model, layer)
-        except ModelError as error:
-            if layer is not None:
-                raise
-            errors = {method: error for method in methods if method in LAYER_METHODS}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        forward_pass = ForwardPass(network.model, x, layer=module)
-        classes = _ranked(network, forward_pass.output[0].detach())
-        index = find_target(target, forward_pass.output[0].detach(), network.categories)
-        chosen = next(one for one in classes if one.index == index)
-        contrast = next((one for one in classes if one.index != index), None)
-        maps, inapplicable = named_maps(
-            forward_pass, index, [m for m in methods if m not in errors]
-        )
-        errors |= inapplicable
-        if not maps:
-            raise next(iter(errors.values()))
-        main = main_method(maps)
-        other: dict[str, Tensor] = {}
-        if contrast is not None:
-            other, _ = named_maps(forward_pass, contrast.index, [main])
-        guided = "guided_backprop" in maps
-        ignored = forward_pass.ignored_share(GUIDED, index) if guided else None
-    masks = grid_regions(*x.shape[2:]) if regions is None else regions
-    return Explanation(
-        image=name,
-        view=network.view(image),
-        network=network.name,
-        weights=network.weights,
-        predictions=tuple(classes[:_REPORTED]),
-        target=chosen,
-        contrast=contrast,
-        layer=None if module is None else layer,
-        rectifiers=forward_pass.rectifiers(),
-        maps={method: one[0].detach().cpu() for method, one in maps.items()},
-        reasons={method: str(error) for method, error in errors.items()},
-        shares={method: region_shares(one[0], masks) for method, one in maps.items()},
-        masks=masks,
-        ignored_share=ignored,
-        contrast_correlation=rank_correlation(maps[main], other[main]) if other else None,
-        notes=tuple(dict.fromkeys(str(warning.message) for warning in caught)),
-    )
+    def _stem(self) -> str:
+        return Path(self.image).stem.replace(" ", "-")
+
+    def _files(self, stem: str) -> dict[str, bytes]:
+        return {
+            f"{stem}.png": png(self.plot()),
+            f"{stem}.json": json.dumps(self.to_dict(), indent=2).encode(),
+        }
 
 
 def main_method(maps: Mapping[str, Tensor]) -> str:
@@ -218,28 +156,93 @@ def main_method(maps: Mapping[str, Tensor]) -> str:
     return "guided_backprop" if "guided_backprop" in maps else next(iter(maps))
 
 
-def rank_correlation(first: Tensor, second: Tensor) -> float | None:
-    """Return Spearman's rank correlation of the absolute values of two maps; ties share a rank.
-
-    Args:
-        first: A map of any shape.
-        second: A map of the same shape.
-
-    Returns:
-        A number from -1 to 1, or None where one of them is constant.
-    """
-    ranks = np.stack([_ranks(first), _ranks(second)])
-    return float(np.asarray(np.corrcoef(ranks))[0, 1]) if ranks.std(axis=1).all() else None
-
-
-def _ranks(values: Tensor) -> npt.NDArray[np.float64]:
-    magnitudes = values.detach().abs().flatten().double().cpu().numpy()
-    _, place, counts = np.unique(magnitudes, return_inverse=True, return_counts=True)
-    shared: npt.NDArray[np.float64] = counts.cumsum() - (counts - 1) / 2
-    return shared[place]
+def _report(explanation: Explanation) -> Iterator[tuple[str, Iterable[str]]]:
+    size = " x ".join(map(str, explanation.view.size))
+    yield "picture", [f"{explanation.image}, seen by the network at {size}"]
+    yield "network", [f"{explanation.network} ({explanation.weights})"]
+    yield (
+        "prediction",
+        [f"{percent(one.probability):>5}  {one.name}" for one in explanation.predictions],
+    )
+    yield "explained", [_target(explanation)]
+    yield "overridden", _overridden(explanation)
+    yield "regions", _regions(explanation)
+    yield "limits", _limits(explanation)
+    if explanation.notes:
+        yield "notes", explanation.notes
 
 
-def _ranked(network: Network, scores: Tensor) -> list[ScoredClass]:
-    probabilities = scores.cpu().double().softmax(dim=0)
-    order = probabilities.argsort(descending=True).tolist()
-    return [ScoredClass(i, network.category(i), float(probabilities[i])) for i in order]
+def _report_headline(explanation: Explanation) -> str:
+    shares = explanation.shares[explanation.main]
+    best = explanation.predictions[0]
+    parts = [
+        f"input image: {explanation.image}",
+        f"prediction: {best.name} ({percent(best.probability)})",
+    ]
+    if explanation.target.index != best.index:
+        target = explanation.target
+        parts.append(f"explained: {target.name} ({percent(target.probability)})")
+    marks = [f"{share.name} {share.mark}" for share in shares]
+    held = [f"{share.name} {share.mark}" for share in shares if share.holds_more]
+    few = 5
+    parts += marks if len(marks) <= few else [*held, "elsewhere ✖"]
+    return " · ".join(parts)
+
+
+def _target(explanation: Explanation) -> str:
+    target = explanation.target
+    methods = ", ".join(explanation.maps)
+    layer = f"; Grad-CAM at layer {explanation.layer}" if explanation.layer else ""
+    return f"{target.name} (class {target.index}), by {methods}{layer}"
+
+
+def _overridden(explanation: Explanation) -> list[str]:
+    found = explanation.rectifiers
+    lines = [f"{listed(found.overridden) or 'nothing'} between prediction and image"]
+    if found.left_alone:
+        lines.append(f"left alone, with their own gradient: {listed(found.left_alone)}")
+    if found.opaque:
+        lines.append(f"could not be looked into: {listed(found.opaque)}")
+    lines += [
+        f"{method} does not apply: {reason}" for method, reason in explanation.reasons.items()
+    ]
+    return lines
+
+
+def _regions(explanation: Explanation) -> list[str]:
+    shares = explanation.shares[explanation.main]
+    width = max(len(share.name) for share in shares)
+    return [
+        f"of the {explanation.main} map's magnitude, against the share of the area:",
+        *(
+            f"{share.mark} {share.name:<{width}}  {percent(share.attribution):>5} of the map, "
+            f"{percent(share.area):>5} of the area"
+            for share in shares
+        ),
+        "✔ holds more of the map than its area would by chance, ✖ does not",
+    ]
+
+
+def _limits(explanation: Explanation) -> list[str]:
+    lines = []
+    if explanation.ignored_share is not None:
+        lines.append(
+            f"- Negative evidence is ignored: {percent(explanation.ignored_share)} of the "
+            "gradient's magnitude that the rectifiers would have let through was negative, and "
+            "guided backprop dropped it."
+        )
+    if explanation.contrast is not None and explanation.contrast_correlation is not None:
+        lines.append(
+            f"- The map is not about this class alone: asked for {explanation.contrast.name} "
+            f"instead, the ranking of the pixels correlates with this one at "
+            f"{explanation.contrast_correlation:.2f} (1 means the same map)."
+        )
+    lines.append(
+        f"- It depends on the network's quality: this one gives {explanation.target.name} "
+        f"{percent(explanation.target.probability)}, and is explained whether right or wrong."
+    )
+    lines.append(
+        "- It is not a full explanation: a map shows where small changes of pixels would move "
+        "the score, not why, and not what the network would do without them."
+    )
+    return lines

@@ -4,12 +4,16 @@ from captum_guided_ext.metrics._core.infidelity import (
     infidelity,
     infidelity_perturb_func_decorator,
 )
+from captum_guided_ext.metrics._core.infidelity import sample_infidelity as sample_infidelity
+from captum_guided_ext.metrics._core.localisation import pointing_game, relevance_mass
+from captum_guided_ext.metrics._core.localisation import strength as strength
 from captum_guided_ext.metrics._core.sensitivity import (
     Sensitivity,
     sensitivity,
     sensitivity_max,
     sensitivity_mean,
 )
+from captum_guided_ext.metrics._core.sensitivity import sample_sensitivity as sample_sensitivity
 from captum_guided_ext.metrics.perturbations import (
     GaussianNoise,
     NoisyBaseline,
@@ -18,6 +22,7 @@ from captum_guided_ext.metrics.perturbations import (
     UniformBall,
 )
 
+# Names in ``__all__`` are for users; the others, for the rooms above.
 __all__ = [
     "GaussianNoise",
     "NoisyBaseline",
@@ -27,6 +32,8 @@ __all__ = [
     "UniformBall",
     "infidelity",
     "infidelity_perturb_func_decorator",
+    "pointing_game",
+    "relevance_mass",
     "sensitivity",
     "sensitivity_max",
     "sensitivity_mean",

@@ -1,1 +1,7 @@
 """Networks by name, with their preprocessing, their class names and their parameters."""
+
+from captum_guided_ext.networks._loading import find_device, load_network
+from captum_guided_ext.networks._network import Network
+from captum_guided_ext.networks._targets import find_target
+
+__all__ = ["Network", "find_device", "find_target", "load_network"]

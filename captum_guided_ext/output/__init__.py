@@ -1,1 +1,48 @@
-"""Tables, figures and files. Nothing here knows what a result means."""
+"""Tables, figures, files and where results come from. Nothing here knows what a result means."""
+
+from captum_guided_ext.output._figures import (
+    Estimate,
+    EstimatePanel,
+    MapPanel,
+    PicturePanel,
+    as_picture,
+    draw_estimates,
+    draw_maps,
+    png,
+)
+from captum_guided_ext.output._files import remove_leftovers, write_whole
+from captum_guided_ext.output._provenance import (
+    described,
+    identity_of_data,
+    identity_of_model,
+    package_version,
+    versions,
+)
+from captum_guided_ext.output._result import Result
+from captum_guided_ext.output._tables import Table, markdown_table, number
+from captum_guided_ext.output._text import percent, sections, wrapped
+
+__all__ = [
+    "Estimate",
+    "EstimatePanel",
+    "MapPanel",
+    "PicturePanel",
+    "Result",
+    "Table",
+    "as_picture",
+    "described",
+    "draw_estimates",
+    "draw_maps",
+    "identity_of_data",
+    "identity_of_model",
+    "markdown_table",
+    "number",
+    "package_version",
+    "percent",
+    "png",
+    "remove_leftovers",
+    "sections",
+    "versions",
+    "wrapped",
+    "write_whole",
+]

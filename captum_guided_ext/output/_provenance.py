@@ -1,21 +1,72 @@
-"""Methods, metrics and perturbations in words: the same words for the same settings."""
+"""Where a result comes from: versions, and what a model, data, a method or a metric is.
+
+The same words and digests stand for the same settings, in whatever process.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import hashlib
+import platform
+from importlib.metadata import PackageNotFoundError, version
 from types import CodeType, FunctionType
 from typing import Any
 
+import captum
 import torch
 from captum.attr import Attribution
 from torch import Tensor, nn
 
-__all__ = ["described", "digest_of_tensor"]
+__all__ = ["described", "identity_of_data", "identity_of_model", "package_version", "versions"]
 
 _OF_THE_MODEL = ("forward_func", "model")  # what an attribution explains is said once, not here
 _DIGITS = 12
+
+
+def package_version() -> str:
+    """Return this package's version, as it was installed."""
+    try:
+        return version("captum-guided-ext")
+    except PackageNotFoundError:  # a copy of the files that was never installed
+        return "unknown"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that numbers depend on."""
+    return {
+        "captum_guided_ext": package_version(),
+        "captum": captum.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def identity_of_model(model: Any, *, name: str = "", weights: str = "") -> dict[str, str]:
+    """Return what a model is called, and a digest of its parameters and buffers if it is a module.
+
+    Args:
+        model: A module or any callable.
+        name: What it is called. Default: its kind.
+        weights: Where its parameters come from.
+    """
+    digest = hashlib.sha256()
+    for key, values in model.state_dict().items() if isinstance(model, nn.Module) else ():
+        digest.update(key.encode())
+        if isinstance(values, Tensor):
+            digest.update(_bytes(values))
+    return {
+        "name": name or described(type(model)),
+        "weights": weights,
+        "digest": digest.hexdigest()[:16],
+    }
+
+
+def identity_of_data(data: Any) -> dict[str, Any]:
+    """Return what data is: what its ``describe()`` says, else its kind."""
+    describe = getattr(data, "describe", None)
+    said: dict[str, Any] = describe() if describe else {"description": described(type(data))}
+    return said
 
 
 def described(value: Any) -> str:
@@ -38,7 +89,7 @@ def described(value: Any) -> str:
     return _plain(value)
 
 
-def digest_of_tensor(values: Tensor) -> bytes:
+def _bytes(values: Tensor) -> bytes:
     """Return the bytes of a tensor, whatever its type, shape and device."""
     flat = values.detach().cpu().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().tobytes()
@@ -46,7 +97,7 @@ def digest_of_tensor(values: Tensor) -> bytes:
 
 def _plain(value: Any) -> str:
     if isinstance(value, Tensor):
-        digest = hashlib.sha256(digest_of_tensor(value)).hexdigest()[:_DIGITS]
+        digest = hashlib.sha256(_bytes(value)).hexdigest()[:_DIGITS]
         return f"tensor{tuple(value.shape)} {digest}"
     if isinstance(value, (list, tuple, dict)):
         parts = value.items() if isinstance(value, dict) else value

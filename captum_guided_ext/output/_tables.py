@@ -1,25 +1,64 @@
-"""Rows of results as text: CSV for programs, a table for people."""
+"""Rows as text: CSV for programs, a table for people."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["csv_text", "markdown_table", "number"]
+    import pandas as pd
+
+__all__ = ["Table", "markdown_table", "number"]
 
 
-def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return rows as CSV, numbers with all their digits and what is None left empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: row.get(name) for name in columns} for row in rows)
-    return text.getvalue()
+@dataclass(frozen=True)
+class Table:
+    """Rows under named columns.
+
+    Attributes:
+        columns: Their names, in order.
+        rows: The value of each column; what has none is empty.
+        optional: Columns that are left out of the Markdown where no row has a value.
+    """
+
+    columns: tuple[str, ...]
+    rows: Sequence[Mapping[str, Any]]
+    optional: tuple[str, ...] = ()
+
+    def to_csv(self) -> str:
+        """Return the rows as CSV, numbers with all their digits."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: row.get(name) for name in self.columns} for row in self.rows)
+        return text.getvalue()
+
+    def to_markdown(self) -> str:
+        """Return the rows as a Markdown table, numbers to four digits."""
+        empty = {
+            name for name in self.optional if all(row.get(name) in (None, "") for row in self.rows)
+        }
+        used = [name for name in self.columns if name not in empty]
+        return markdown_table(used, ([row.get(name) for name in used] for row in self.rows))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the rows as a pandas data frame.
+
+        Raises:
+            ImportError: if pandas is not installed.
+        """
+        try:
+            import pandas as pd  # noqa: PLC0415
+        except ImportError as error:
+            raise ImportError(
+                'to_pandas needs pandas: pip install "captum-guided-ext[pandas]"'
+            ) from error
+        return pd.DataFrame(list(self.rows), columns=list(self.columns))
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -1,1 +1,34 @@
 """What metrics and evaluation draw on: random numbers by purpose, chunks, intervals."""
+
+from captum_guided_ext.sampling._chunks import (
+    check_positive_count,
+    per_sample,
+    summed,
+    widened,
+)
+from captum_guided_ext.sampling._draws import Draws, find_draws, seed_from, seeded_globally
+from captum_guided_ext.sampling._intervals import (
+    CONFIDENCE,
+    mean_standard_error,
+    resampled_interval,
+    resampling_weights,
+)
+from captum_guided_ext.sampling._rows import RowByRow, joined, of_row
+
+__all__ = [
+    "CONFIDENCE",
+    "Draws",
+    "RowByRow",
+    "check_positive_count",
+    "find_draws",
+    "joined",
+    "mean_standard_error",
+    "of_row",
+    "per_sample",
+    "resampled_interval",
+    "resampling_weights",
+    "seed_from",
+    "seeded_globally",
+    "summed",
+    "widened",
+]

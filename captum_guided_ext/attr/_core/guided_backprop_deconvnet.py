@@ -9,7 +9,7 @@ from captum.attr import GradientAttribution
 
 from captum_guided_ext import _captum
 from captum_guided_ext.attr._utils.gradient import rule_gradient_func
-from captum_guided_ext.autograd._rules import DECONVNET, GUIDED, BackwardRule
+from captum_guided_ext.autograd import DECONVNET, GUIDED, BackwardRule
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,7 @@ from captum.attr import GradientAttribution
 from captum_guided_ext import _captum
 from captum_guided_ext.attr._utils.cam import check_interpolate_mode, grad_cam, lay_over
 from captum_guided_ext.attr._utils.layers import resolve_layer
-from captum_guided_ext.autograd._forward_pass import ForwardPass
-from captum_guided_ext.autograd._rules import GUIDED
+from captum_guided_ext.autograd import GUIDED, ForwardPass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

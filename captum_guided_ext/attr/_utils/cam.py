@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F  # noqa: N812 - the field's own abbreviation
 from captum.attr import LayerAttribution
 
-from captum_guided_ext.autograd import _checks as checks
+from captum_guided_ext.autograd import check_finite, warn_of_zero, zero_examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,9 +51,9 @@ def grad_cam(
     spatial = tuple(range(2, gradient.dim()))
     weights = gradient.mean(dim=spatial, keepdim=True) if spatial else gradient
     cam = F.relu((weights * activation).sum(dim=1, keepdim=True))
-    checks.check_finite(cam, "the Grad-CAM")
-    if zero := checks.zero_examples([cam]):
-        checks.warn_of_zero("the Grad-CAM", zero, _why_zero(gradient[zero], activation[zero]))
+    check_finite(cam, "the Grad-CAM")
+    if zero := zero_examples([cam]):
+        warn_of_zero("the Grad-CAM", zero, _why_zero(gradient[zero], activation[zero]))
     return cam
 
 

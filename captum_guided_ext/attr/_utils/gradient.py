@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from captum_guided_ext.autograd._forward_pass import ForwardPass
+from captum_guided_ext.autograd import ForwardPass
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from captum_guided_ext._captum import TargetType
-    from captum_guided_ext.autograd._rules import BackwardRule
+    from captum_guided_ext.autograd import BackwardRule
 
 __all__ = ["rule_gradient_func"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from captum_guided_ext.autograd._twins import private_twin
+from captum_guided_ext.autograd import is_scripted, private_twin
 from captum_guided_ext.errors import ModelError, brief, nearest
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def default_layer(model: nn.Module, inputs: Tensor) -> str:
     """
     if inputs.ndim != 4 or not len(inputs):  # noqa: PLR2004
         raise ModelError(f"the input must be pictures (N, C, H, W), not {tuple(inputs.shape)}")
-    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+    if any(map(is_scripted, model.modules())):
         raise ModelError("TorchScript hides what its layers return: name one (--layer)")
     calls, output = _calls(model, inputs[:1])
     classes = output.shape[1] if isinstance(output, Tensor) and output.ndim > 1 else None

@@ -18,8 +18,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from captum_guided_ext.attr._utils.cam import grad_cam, lay_over
-from captum_guided_ext.autograd import _checks as checks
-from captum_guided_ext.autograd._rules import DECONVNET, GRADIENT, GUIDED, BackwardRule
+from captum_guided_ext.autograd import DECONVNET, GRADIENT, GUIDED, BackwardRule, select_target
 from captum_guided_ext.errors import NoRectifierError, OpaqueGraphError
 
 if TYPE_CHECKING:
@@ -28,9 +27,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from captum_guided_ext._captum import TargetType
-    from captum_guided_ext.autograd._forward_pass import ForwardPass
+    from captum_guided_ext.autograd import ForwardPass
 
-__all__ = ["LAYER_METHODS", "METHODS", "named_maps"]
+__all__ = ["LAYER_METHODS", "METHODS", "method_title", "named_maps"]
 
 METHODS = (
     "gradient",
@@ -41,6 +40,19 @@ METHODS = (
     "guided_grad_cam",
 )
 LAYER_METHODS = ("grad_cam", "guided_grad_cam")
+_TITLES = {
+    "gradient": "Gradient",
+    "input_x_gradient": "Input × gradient",
+    "deconvolution": "DeconvNet",
+    "guided_backprop": "Guided backprop",
+    "grad_cam": "Grad-CAM",
+    "guided_grad_cam": "Guided Grad-CAM",
+}
+
+
+def method_title(method: str) -> str:
+    """Return what a method is called above a map; one of the caller's own by its words."""
+    return _TITLES.get(method, method.replace("_", " "))
 
 
 def named_maps(
@@ -69,7 +81,7 @@ def named_maps(
         ValueError: for a bad ``target``, which no method could explain; for a layer that does not
             fit, NaN or infinity, unless ``collected``.
     """
-    checks.select_target(forward_pass.output, target)
+    select_target(forward_pass.output, target)
     (x,) = forward_pass.inputs
 
     @cache

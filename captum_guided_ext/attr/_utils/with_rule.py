@@ -24,7 +24,7 @@ from captum_guided_ext.attr._utils.gradient import rule_gradient_func
 if TYPE_CHECKING:
     from typing import TypeVar
 
-    from captum_guided_ext.autograd._rules import BackwardRule
+    from captum_guided_ext.autograd import BackwardRule
 
     AttributionT = TypeVar("AttributionT", bound=Attribution)
 

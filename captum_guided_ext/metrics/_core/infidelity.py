@@ -10,22 +10,23 @@ import torch
 from torch import Tensor
 
 from captum_guided_ext import _captum
-from captum_guided_ext.autograd import _checks as checks
-from captum_guided_ext.metrics._utils.perturbed import (
-    PerturbedSamples,
+from captum_guided_ext.autograd import check_finite, check_inputs, check_output, select_target
+from captum_guided_ext.metrics._utils.perturbed import PerturbedSamples
+from captum_guided_ext.metrics.perturbations import Perturbation
+from captum_guided_ext.sampling import (
+    find_draws,
+    mean_standard_error,
     per_sample,
+    resampled_interval,
     summed,
     widened,
 )
-from captum_guided_ext.metrics.perturbations import Perturbation
-from captum_guided_ext.sampling._draws import find_draws
-from captum_guided_ext.sampling._intervals import mean_standard_error, resampled_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from captum_guided_ext._captum import BaselineType, TargetType
-    from captum_guided_ext.sampling._draws import Draws
+    from captum_guided_ext.sampling import Draws
 
     Attributions = Tensor | tuple[Tensor, ...]
 
@@ -236,7 +237,7 @@ def infidelity(
             "a normalised infidelity has no standard error, since its scale is fitted to the "
             "samples: leave out normalize or return_standard_error"
         )
-    xs = checks.check_inputs(inputs)
+    xs = check_inputs(inputs)
     named = attributions if isinstance(attributions, Mapping) else {"": attributions}
     multiplied = _names(multiplies_by_inputs, named)
     samples = sample_infidelity(
@@ -358,14 +359,14 @@ def _scores(
     target: TargetType,
     arguments: tuple[object, ...] | None,
 ) -> Tensor:
-    output = checks.check_output(_captum.run_forward(forward_func, xs, None, arguments))
-    scores = checks.select_target(output, target)
+    output = check_output(_captum.run_forward(forward_func, xs, None, arguments))
+    scores = select_target(output, target)
     if len(scores) != len(xs[0]):
         raise ValueError(
             f"the model returned {len(scores)} scores for {len(xs[0])} examples, and infidelity "
             "needs one for each"
         )
-    checks.check_finite(scores, "the model's score")
+    check_finite(scores, "the model's score")
     return widened(scores).flatten()  # of (N, 1), too
 
 
@@ -407,7 +408,7 @@ def _check_shapes(name: str, given: tuple[Tensor, ...], xs: tuple[Tensor, ...]) 
             raise ValueError(
                 f"{label} has shape {tuple(one.shape)}, and the inputs have {tuple(x.shape)}"
             )
-        checks.check_finite(one, label)
+        check_finite(one, label)
 
 
 def _checked(

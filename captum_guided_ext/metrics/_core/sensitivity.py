@@ -11,20 +11,21 @@ import torch
 from torch import Tensor
 
 from captum_guided_ext import _captum
-from captum_guided_ext.autograd import _checks as checks
-from captum_guided_ext.metrics._utils.perturbed import (
-    PerturbedSamples,
+from captum_guided_ext.autograd import check_inputs
+from captum_guided_ext.metrics._utils.perturbed import PerturbedSamples
+from captum_guided_ext.metrics.perturbations import Perturbation, UniformBall
+from captum_guided_ext.sampling import (
+    RowByRow,
+    find_draws,
+    mean_standard_error,
     per_sample,
     widened,
 )
-from captum_guided_ext.metrics.perturbations import Perturbation, UniformBall
-from captum_guided_ext.sampling._draws import RowByRow, find_draws
-from captum_guided_ext.sampling._intervals import mean_standard_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from captum_guided_ext.sampling._draws import Draws
+    from captum_guided_ext.sampling import Draws
 
     Inputs = Tensor | tuple[Tensor, ...]
 
@@ -128,7 +129,7 @@ def sensitivity(
     Example:
         >>> sensitivity(GuidedBackprop(model).attribute, images, target=labels, seed=0).maximum
     """
-    formatted = checks.check_inputs(inputs)
+    formatted = check_inputs(inputs)
     draws = find_draws(generator, seed, image_indices, len(formatted[0]), "sensitivity")
     own = {"target", "additional_forward_args"}
     if _has_own_baselines(kwargs, formatted):
@@ -249,7 +250,7 @@ def sample_sensitivity(
     Returns:
         By name; the name of attributions that have none is "".
     """
-    xs = checks.check_inputs(inputs)
+    xs = check_inputs(inputs)
     order = _vector_norm(norm_ord)
     with torch.no_grad():
         originals = _by_name(

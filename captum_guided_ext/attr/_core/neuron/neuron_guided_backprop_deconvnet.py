@@ -9,8 +9,7 @@ from captum.attr import GradientAttribution, NeuronAttribution
 
 from captum_guided_ext import _captum
 from captum_guided_ext.attr._utils.layers import resolve_layer
-from captum_guided_ext.autograd._forward_pass import ForwardPass
-from captum_guided_ext.autograd._rules import DECONVNET, GUIDED, BackwardRule
+from captum_guided_ext.autograd import DECONVNET, GUIDED, BackwardRule, ForwardPass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,128 @@
+"""What a benchmark found, as words, rows, a figure and files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from captum_guided_ext.evaluation._records import ScoredImage, SkippedImage
+from captum_guided_ext.evaluation._rows import COLUMNS, ScoreRow
+from captum_guided_ext.evaluation._summary import SummaryLine, draw_summary, summary_table
+from captum_guided_ext.output import Result, Table, percent, png, wrapped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+
+__all__ = ["Benchmark"]
+
+_NOTES = 3  # shown of what the methods warned of
+
+
+@dataclass(frozen=True, repr=False)
+class Benchmark(Result):
+    """What :func:`benchmark` found.
+
+    Attributes:
+        rows: The scores, sorted by image, method and metric.
+        summary: A line for each metric and method, the best first.
+        images: The name, the class explained and the object's area of each image, by number.
+        skipped: The images that could not be read.
+        notes: What the methods warned of, and in how many batches.
+        object_area: The mean share of the picture that the object covers, which is what a map
+            without direction would score in relevance_mass; None without masks.
+        folder: Where it is on disk.
+        settings: All that decides the rows, and how many processes there were.
+        threads: How many threads the first process had.
+    """
+
+    rows: tuple[ScoreRow, ...]
+    summary: tuple[SummaryLine, ...]
+    images: Mapping[int, ScoredImage]
+    skipped: tuple[SkippedImage, ...]
+    notes: Mapping[str, int]
+    object_area: float | None
+    folder: Path
+    settings: Mapping[str, Any]
+    threads: int
+
+    def __str__(self) -> str:
+        """Return the summary's tables, and how to read them."""
+        paragraphs = [summary_table(self.summary), *map(wrapped, _paragraphs(self))]
+        files = "scores.csv, summary.csv, summary.json and summary.png"
+        return "\n\n".join([*paragraphs, f"{files} are in {self.folder}"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summary with its settings; the rows are in :meth:`to_pandas`."""
+        return {
+            "summary": [dataclasses.asdict(line) for line in self.summary],
+            "settings": dict(self.settings),
+            "skipped": [one._asdict() for one in self.skipped],
+            "notes": dict(self.notes),
+            "object_area": self.object_area,
+            "threads": self.threads,
+        }
+
+    def plot(self) -> Figure:
+        """Draw the mean of each method with its interval, one panel per metric."""
+        return draw_summary(self.summary)
+
+    def _headline(self) -> str:
+        metrics = dict.fromkeys(line.metric for line in self.summary)
+        methods = len({line.method for line in self.summary})
+        return f"{methods} methods on {len(self.images)} images: {', '.join(metrics)}"
+
+    def _table(self) -> Table:
+        rows = [dataclasses.asdict(row) | self.images[row.image]._asdict() for row in self.rows]
+        return Table((*COLUMNS[:-1], *ScoredImage._fields, COLUMNS[-1]), rows, COLUMNS[4:])
+
+    def _stem(self) -> str:
+        return "summary"
+
+    def _files(self, stem: str) -> dict[str, bytes]:
+        lines = [dataclasses.asdict(line) for line in self.summary]
+        columns = tuple(column.name for column in dataclasses.fields(SummaryLine))
+        return {
+            "scores.csv": self.to_csv().encode(),
+            f"{stem}.csv": Table(columns, lines).to_csv().encode(),
+            f"{stem}.json": json.dumps(self.to_dict(), indent=2).encode(),
+            f"{stem}.png": png(self.plot()),
+        }
+
+
+def _paragraphs(found: Benchmark) -> Iterator[Iterable[str]]:
+    yield _reading(found)
+    if missing := {line.method: line.reason for line in found.summary if line.reason}:
+        yield [f"{method} has no score: {why}" for method, why in missing.items()]
+    if notes := [
+        f"{note} ({count} batch{'es' if count > 1 else ''})" for note, count in found.notes.items()
+    ]:
+        left = len(notes) - _NOTES
+        yield notes[:_NOTES] + ([f"and {left} notes more, in summary.json"] if left > 0 else [])
+    if found.skipped:
+        yield [
+            f"skipped {len(found.skipped)} that could not be read:",
+            *(f"  {one.name}: {one.reason}" for one in found.skipped),
+        ]
+
+
+def _reading(found: Benchmark) -> Iterable[str]:
+    metrics = {line.metric for line in found.summary}
+    if found.object_area is not None and "relevance_mass" in metrics:
+        yield (
+            f"the object covers {percent(found.object_area)} of the picture: a map that is the "
+            "same everywhere has that relevance_mass"
+        )
+    if any(metric.startswith("infidelity") for metric in metrics):
+        yield (
+            "infidelity after the scaling that suits each map best; Grad-CAM's is of its map laid "
+            "over the picture, one number for all channels"
+        )
+    yield (
+        "intervals: 95 %, by resampling the images. Methods whose intervals overlap share ranks: "
+        "none of them is called better"
+    )

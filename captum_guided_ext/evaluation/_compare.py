@@ -1,0 +1,200 @@
+"""Several attribution methods on one batch: their maps, and the numbers beside them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from captum_guided_ext.attr import METHODS
+from captum_guided_ext.autograd import select_target
+from captum_guided_ext.evaluation._comparison import Comparison
+from captum_guided_ext.evaluation._methods import MethodSet
+from captum_guided_ext.evaluation._metric import ScoredBatch
+from captum_guided_ext.evaluation._metrics import DEFAULT_METRICS, find_metrics
+from captum_guided_ext.evaluation._rows import ScoreRow
+from captum_guided_ext.sampling import find_draws
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import torch
+    from torch import nn
+
+    from captum_guided_ext._captum import TargetType
+    from captum_guided_ext.evaluation._methods import Method
+    from captum_guided_ext.evaluation._metric import Metric, Score
+
+__all__ = ["compare", "compare_methods"]
+
+
+def compare(
+    model: Callable[..., Any],
+    inputs: Tensor,
+    target: TargetType | str = None,
+    additional_forward_args: object = None,
+    *,
+    methods: Iterable[Method] | Mapping[str, Method] = METHODS,
+    layer: nn.Module | str | None = None,
+    metrics: Iterable[str | Metric] = DEFAULT_METRICS,
+    n_perturb_samples: int = 10,
+    interpolate_mode: str = "bilinear",
+    masks: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
+    image_indices: Sequence[int] | None = None,
+    max_examples_per_batch: int | None = None,
+    show_progress: bool = False,
+) -> Comparison:
+    """Explain a batch by several methods, and score their maps.
+
+    The six named methods cost one forward pass, three full backward passes and one down to the
+    layer. Infidelity adds ``n_perturb_samples`` forward passes, sensitivity as many times what the
+    maps cost. Both are made of the same perturbed inputs for all methods.
+
+    Args:
+        model: A module or any callable that returns a tensor.
+        inputs: The examples along dimension 0, (N, ...).
+        target: Which output to explain, as in Captum; or "prediction", the highest score of each
+            example. Default: None, for a model with one output per example.
+        additional_forward_args: As in Captum. Default: None.
+        methods: Names (``gradient``, ``input_x_gradient``, ``deconvolution``,
+            ``guided_backprop``, ``grad_cam``, ``guided_grad_cam``), Captum's ``Attribution``
+            objects, functions of the form of ``attribute``, or a mapping from names of your choice
+            to these. Default: the six names.
+        layer: Grad-CAM's layer, as a module or by its dotted name. Default: the last feature map,
+            found in a forward pass of one example.
+        metrics: Names from :data:`captum_guided_ext.evaluation.METRICS`, or metrics with settings
+            of their own such as ``InfidelityMetric(SquareRemoval(), 1000)``. An infidelity is
+            optimally scaled (``normalize=True``). Default: infidelity and sensitivity_max.
+        n_perturb_samples: Perturbations of each example, for metrics given by name. Default: 10.
+        interpolate_mode: How a Grad-CAM is laid over the input. Default: "bilinear".
+        masks: Where the object is, boolean (N, H, W), for relevance_mass and pointing_game.
+        generator: Source of all randomness: one seed is drawn from it.
+        seed: Instead of ``generator``. Default: 0. An image's scores do not depend on the batch.
+        image_indices: The number of each example's image. Default: its place in the batch.
+        max_examples_per_batch: Most perturbed inputs at a time, at least one of each example.
+            Default: ten of each example.
+        show_progress: Show progress bars on standard error. Default: False.
+
+    Returns:
+        The maps and the scores. A method that does not apply to the model has rows that give the
+        reason instead of a value.
+
+    Raises:
+        TypeError: for inputs, outputs, methods or metrics of a wrong kind.
+        ValueError: for a missing or impossible target, an unknown method or metric, a layer the
+            model does not have, a metric that does not fit the inputs.
+
+    Example:
+        >>> result = compare(model, images, target=labels, layer="layer4", seed=0)
+        >>> print(result)
+        >>> result.plot().savefig("maps.png")
+    """
+    if not isinstance(inputs, Tensor):
+        raise TypeError(
+            f"inputs must be one tensor, not {type(inputs).__name__}: pass further inputs among "
+            "additional_forward_args"
+        )
+    if generator is None and seed is None:
+        seed = 0
+    draws = find_draws(generator, seed, image_indices, len(inputs), "")
+    assert draws is not None  # noqa: S101 - for the type checker: there is a seed
+    return compare_methods(
+        MethodSet(model, methods, layer=layer, interpolate_mode=interpolate_mode),
+        find_metrics(metrics, n_perturb_samples=n_perturb_samples),
+        inputs,
+        target,
+        additional_forward_args,
+        masks=masks,
+        seed=draws.seed,
+        images=draws.images,
+        max_examples_per_batch=max_examples_per_batch,
+        show_progress=show_progress,
+    )
+
+
+def compare_methods(
+    methods: MethodSet,
+    metrics: Sequence[Metric],
+    inputs: Tensor,
+    target: TargetType | str,
+    additional_forward_args: object = None,
+    *,
+    masks: Tensor | None,
+    seed: int,
+    images: Sequence[int],
+    max_examples_per_batch: int | None,
+    show_progress: bool,
+) -> Comparison:
+    """Do what :func:`compare` does, with methods and metrics that were looked up before."""
+    if masks is not None and masks.shape != (len(inputs), *inputs.shape[-2:]):
+        raise ValueError(
+            f"masks have shape {tuple(masks.shape)}, and the inputs need "
+            f"{(len(inputs), *inputs.shape[-2:])}"
+        )
+    forward_pass = methods.forward_pass(inputs, additional_forward_args)
+    chosen = _chosen(target, forward_pass.output)
+    scores = select_target(forward_pass.output, chosen).detach()
+    batch = ScoredBatch(
+        methods,
+        inputs.detach(),
+        chosen,
+        additional_forward_args,
+        scores,
+        {},
+        seed,
+        images,
+        masks,
+        max_examples_per_batch,
+        show_progress,
+    )
+    batch.maps, reasons = methods.maps(
+        forward_pass, chosen, batch.seeds([0]), additional_forward_args
+    )
+    del forward_pass  # and with it the graph
+    rows = list(_rows(batch, metrics, reasons))
+    return Comparison(batch.inputs, chosen, batch.maps, tuple(rows), reasons, methods.layer_name)
+
+
+def _chosen(target: TargetType | str, output: Tensor) -> TargetType:
+    if not isinstance(target, str):
+        return target
+    if target != "prediction":
+        raise ValueError(
+            f"target {target!r} is no class index; the only word it may be is prediction"
+        )
+    if output.dim() != 2:  # noqa: PLR2004 - (examples, classes)
+        raise ValueError(f"there is no prediction in an output of shape {tuple(output.shape)}")
+    found: list[int] = output.argmax(dim=1).tolist()
+    return found
+
+
+def _rows(
+    batch: ScoredBatch, metrics: Iterable[Metric], reasons: Mapping[str, str]
+) -> Iterable[ScoreRow]:
+    scored: dict[str, Mapping[str, Score]] = {}
+    for metric in metrics:
+        scored |= metric.score(batch) if batch.maps else {name: {} for name in metric.names}
+    for place, image in enumerate(batch.images):
+        for method in batch.methods.names:
+            for metric_name, by_method in scored.items():
+                score = by_method.get(method)
+                if score is None:
+                    yield ScoreRow(image, method, metric_name, None, reason=reasons[method])
+                else:
+                    failure = batch.failures.get(method, "the score is not a finite number")
+                    yield _row(image, method, metric_name, score, place, failure)
+
+
+def _row(image: int, method: str, metric: str, score: Score, place: int, failure: str) -> ScoreRow:
+    values: Tensor = score.values
+    value = values[place].item()
+    if not math.isfinite(value):
+        return ScoreRow(image, method, metric, None, reason=failure)
+    error = None if score.standard_error is None else score.standard_error[place].item()
+    low, high = (None, None) if score.interval is None else score.interval[place].tolist()
+    if error is not None and math.isnan(error):  # of a single sample
+        error = None
+    return ScoreRow(image, method, metric, value, error, low, high)

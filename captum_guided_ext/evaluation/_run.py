@@ -1,0 +1,132 @@
+"""Which images a benchmark visits, in which batches, and what is explained of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+)
+
+from captum_guided_ext.errors import DataError
+from captum_guided_ext.networks import Network
+from captum_guided_ext.output import identity_of_data, identity_of_model, versions
+from captum_guided_ext.pictures import LoadedBatch, load_batches
+from captum_guided_ext.sampling import check_positive_count, seed_from
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch.utils.data import Dataset
+
+__all__ = ["Run"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Which images are visited, and how they are cut into batches."""
+
+    data: Dataset[Any]
+    device: torch.device
+    target: str
+    seed: int
+    images: int
+    batch_size: int
+    workers: int
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        data: Any,
+        target: str,
+        batch_size: int | None,
+        limit: int | None,
+        *,
+        generator: torch.Generator | None,
+        seed: int | None,
+    ) -> Run:
+        workers = 0
+        if isinstance(data, DataLoader):
+            picks = data.sampler if type(data.batch_sampler) is BatchSampler else data.batch_sampler
+            whole = not isinstance(picks, RandomSampler) or picks.num_samples == len(
+                picks.data_source
+            )
+            if not isinstance(picks, (SequentialSampler, RandomSampler)) or not whole:
+                raise TypeError(
+                    f"the loader picks its images by a {type(picks).__name__}: pass a "
+                    "torch.utils.data.Subset of those you want"
+                )
+            batch_size = data.batch_size if batch_size is None else batch_size
+            workers, data = data.num_workers, data.dataset
+        numbered = hasattr(data, "__len__") and hasattr(data, "__getitem__")
+        if not numbered or isinstance(data, IterableDataset):
+            raise TypeError(
+                f"data must have a length and numbered images, not {type(data).__name__}"
+            )
+        if target not in ("label", "prediction"):
+            raise ValueError(f"target {target!r} must be label or prediction")
+        batch_size = 8 if batch_size is None else batch_size
+        check_positive_count("batch_size", batch_size)
+        if limit is not None:
+            check_positive_count("limit", limit)
+        images = len(data) if limit is None else min(limit, len(data))
+        if images == 0:
+            raise DataError("there is no image in the data")
+        module = model.model if isinstance(model, Network) else model
+        parameters = module.parameters() if isinstance(module, nn.Module) else iter(())
+        device = next((p.device for p in parameters), torch.device("cpu"))
+        found = seed_from(generator, seed)
+        return cls(data, device, target, found or 0, images, batch_size, workers)
+
+    @property
+    def batches(self) -> int:
+        return -(-self.images // self.batch_size)
+
+    def settings(self, model: Any) -> dict[str, Any]:
+        """Return what decides the rows, but for methods and metrics."""
+        return {
+            "data": identity_of_data(self.data),
+            "images": self.images,
+            "batch_size": self.batch_size,
+            "target": self.target,
+            "seed": self.seed,
+            "model": (
+                identity_of_model(model.model, name=model.name, weights=model.weights)
+                if isinstance(model, Network)
+                else identity_of_model(model)
+            ),
+            "device": self.device.type,
+            "versions": versions(),
+        }
+
+    def load(self, batches: Sequence[int]) -> Iterator[tuple[int, LoadedBatch]]:
+        """Read these batches, in order."""
+        size = self.batch_size
+        indices = [list(range(b * size, min((b + 1) * size, self.images))) for b in batches]
+        return zip(batches, load_batches(self.data, indices, workers=self.workers), strict=True)
+
+    def name(self, image: int) -> str:
+        """Return what the data calls an image."""
+        name = getattr(self.data, "name", None)
+        return str(name(image)) if callable(name) else str(image)
+
+    def targets(self, loaded: LoadedBatch) -> Any:
+        """Return what is explained of a batch: the labels, or the word prediction."""
+        if self.target == "prediction":
+            return "prediction"
+        labels = [item[1] if len(item) > 1 else None for item in loaded.items]
+        if None in labels:
+            image = loaded.images[labels.index(None)]
+            raise DataError(
+                f"image {image} ({self.name(image)}) has no label: explain the prediction "
+                '(target="prediction")'
+            )
+        return [int(label) for label in labels if label is not None]

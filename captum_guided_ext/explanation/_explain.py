@@ -1,0 +1,138 @@
+"""Explaining one prediction: the maps, the regions that carry them, and how far to believe them."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from captum_guided_ext.attr import LAYER_METHODS, METHODS, default_layer, named_maps, resolve_layer
+from captum_guided_ext.autograd import GUIDED, ForwardPass
+from captum_guided_ext.errors import ModelError
+from captum_guided_ext.explanation._explanation import Explanation, ScoredClass, main_method
+from captum_guided_ext.explanation._shares import region_shares
+from captum_guided_ext.networks import find_target
+from captum_guided_ext.pictures import grid_regions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from captum_guided_ext.networks import Network
+    from captum_guided_ext.pictures import Mask
+
+__all__ = ["DEFAULT_METHODS", "explain", "rank_correlation"]
+
+DEFAULT_METHODS = tuple(method for method in METHODS if method != "input_x_gradient")
+_REPORTED = 5  # classes in the list of predictions
+
+
+def explain(
+    network: Network,
+    image: Image,
+    *,
+    name: str = "picture",
+    target: str = "top1",
+    methods: Sequence[str] = DEFAULT_METHODS,
+    layer: str | None = None,
+    regions: Mapping[str, Mask] | None = None,
+) -> Explanation:
+    """Explain one prediction of a network, from a single forward pass.
+
+    Args:
+        network: The network, with its preprocessing.
+        image: The picture, of any size and mode.
+        name: What to call the picture.
+        target: "top1", "top2", ..., a class index or a class name. Default: the prediction.
+        methods: Names from :data:`captum_guided_ext.attr.METHODS`. Default: all but
+            ``input_x_gradient``.
+        layer: The dotted name of Grad-CAM's layer. Default: the last feature map with more than
+            one position.
+        regions: Masks of the picture *as the network sees it*, (H, W) each. Default: a 3 x 3
+            grid.
+
+    Raises:
+        ModelError: for a layer or class the network does not have.
+        NoRectifierError: if none of ``methods`` applies to the network.
+        OpaqueGraphError: likewise.
+    """
+    x = network.prepare(image).unsqueeze(0).to(network.device)
+    errors: dict[str, ValueError] = {}
+    module = None
+    if any(method in LAYER_METHODS for method in methods):
+        try:
+            layer = layer or default_layer(network.model, x)
+            module = resolve_layer(network.model, layer)
+        except ModelError as error:
+            if layer is not None:
+                raise
+            errors = {method: error for method in methods if method in LAYER_METHODS}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        forward_pass = ForwardPass(network.model, x, layer=module)
+        classes = _ranked(network, forward_pass.output[0].detach())
+        index = find_target(target, forward_pass.output[0].detach(), network.categories)
+        chosen = next(one for one in classes if one.index == index)
+        contrast = next((one for one in classes if one.index != index), None)
+        maps, inapplicable = named_maps(
+            forward_pass, index, [m for m in methods if m not in errors]
+        )
+        errors |= inapplicable
+        if not maps:
+            raise next(iter(errors.values()))
+        main = main_method(maps)
+        other: dict[str, Tensor] = {}
+        if contrast is not None:
+            other, _ = named_maps(forward_pass, contrast.index, [main])
+        guided = "guided_backprop" in maps
+        ignored = forward_pass.ignored_share(GUIDED, index) if guided else None
+    masks = grid_regions(*x.shape[2:]) if regions is None else regions
+    return Explanation(
+        image=name,
+        view=network.view(image),
+        network=network.name,
+        weights=network.weights,
+        predictions=tuple(classes[:_REPORTED]),
+        target=chosen,
+        contrast=contrast,
+        layer=None if module is None else layer,
+        rectifiers=forward_pass.rectifiers(),
+        maps={method: one[0].detach().cpu() for method, one in maps.items()},
+        reasons={method: str(error) for method, error in errors.items()},
+        shares={method: region_shares(one[0], masks) for method, one in maps.items()},
+        masks=masks,
+        ignored_share=ignored,
+        contrast_correlation=rank_correlation(maps[main], other[main]) if other else None,
+        notes=tuple(dict.fromkeys(str(warning.message) for warning in caught)),
+    )
+
+
+def rank_correlation(first: Tensor, second: Tensor) -> float | None:
+    """Return Spearman's rank correlation of the absolute values of two maps; ties share a rank.
+
+    Args:
+        first: A map of any shape.
+        second: A map of the same shape.
+
+    Returns:
+        A number from -1 to 1, or None where one of them is constant.
+    """
+    ranks = np.stack([_ranks(first), _ranks(second)])
+    return float(np.asarray(np.corrcoef(ranks))[0, 1]) if ranks.std(axis=1).all() else None
+
+
+def _ranks(values: Tensor) -> npt.NDArray[np.float64]:
+    magnitudes = values.detach().abs().flatten().double().cpu().numpy()
+    _, place, counts = np.unique(magnitudes, return_inverse=True, return_counts=True)
+    shared: npt.NDArray[np.float64] = counts.cumsum() - (counts - 1) / 2
+    return shared[place]
+
+
+def _ranked(network: Network, scores: Tensor) -> list[ScoredClass]:
+    probabilities = scores.cpu().double().softmax(dim=0)
+    order = probabilities.argsort(descending=True).tolist()
+    return [ScoredClass(i, network.category(i), float(probabilities[i])) for i in order]

@@ -1,0 +1,41 @@
+"""Words for a terminal."""
+
+from __future__ import annotations
+
+from textwrap import TextWrapper
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["percent", "sections", "wrapped"]
+
+_WIDTH = 96
+_MARGIN = 14
+
+
+def sections(parts: Iterable[tuple[str, Iterable[str]]]) -> str:
+    """Return titled sections, the lines of each beside its title; "- " begins an item of a list."""
+    return "\n".join(_section(title, lines) for title, lines in parts)
+
+
+def _section(title: str, lines: Iterable[str]) -> str:
+    filled = []
+    for line in lines:
+        indent = " " * (_MARGIN + len(line) - len(line.lstrip("- ")))
+        wrapper = TextWrapper(_WIDTH, initial_indent=" " * _MARGIN, subsequent_indent=indent)
+        filled.append(wrapper.fill(line))
+    return f"{title:<{_MARGIN}}" + "\n".join(filled)[_MARGIN:]
+
+
+def wrapped(lines: Iterable[str]) -> str:
+    """Return lines, those that are too long continued below and indented."""
+    wrapper = TextWrapper(_WIDTH, subsequent_indent="  ")
+    return "\n".join(wrapper.fill(line) for line in lines)
+
+
+def percent(share: float) -> str:
+    """Return a share as whole per cent, a very small one as ``"<1 %"``."""
+    if 0 < share < 0.005:  # noqa: PLR2004 - what would be rounded to 0 %
+        return "<1 %"
+    return f"{share:.0%}".replace("%", " %")

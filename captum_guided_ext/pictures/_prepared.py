@@ -1,0 +1,93 @@
+"""A data set of pictures as a network takes them."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from captum_guided_ext.errors import DataError, ModelError
+from captum_guided_ext.networks import find_target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from captum_guided_ext.networks import Network
+    from captum_guided_ext.pictures._datasets import Pictures
+
+__all__ = ["PreparedPictures"]
+
+
+class PreparedPictures(Dataset[tuple[Tensor, int | None, Tensor | None]]):
+    """Pictures as a network takes them: ``(input, class, mask)``.
+
+    Args:
+        pictures: The data.
+        network: Its preprocessing and its classes.
+        use_labels: Whether classes are wanted; without, they are None.
+
+    Raises:
+        DataError: if a label of the data is no class of the network.
+    """
+
+    def __init__(self, pictures: Pictures, network: Network, *, use_labels: bool) -> None:
+        self._pictures = pictures
+        self._network = network
+        self._classes: list[int] | None = None
+        if use_labels:
+            if not pictures.labels:
+                raise DataError(
+                    f"{pictures.description} has no labels: explain the prediction "
+                    "(--target prediction), or put the pictures of each class in a folder"
+                )
+            self._classes = _classes(pictures.labels, network)
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int | None, Tensor | None]:
+        case = self._pictures[index]
+        label = None
+        if self._classes is not None and case.label is not None:
+            label = self._classes[case.label]
+        mask = None
+        if case.mask is not None:
+            laid = self._network.lay_mask(Image.fromarray(case.mask.astype(np.uint8)))
+            mask = torch.from_numpy(np.array(laid).astype(bool))
+        return self._network.prepare(case.image), label, mask
+
+    def name(self, index: int) -> str:
+        """Return the name of one picture."""
+        return self._pictures.name(index)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the data is, so that other data is told apart."""
+        names = "\n".join(self.name(index) for index in range(len(self)))
+        return {
+            "description": self._pictures.description,
+            "digest of names": hashlib.sha256(names.encode()).hexdigest()[:16],
+            "digest of pictures, labels and masks": self._pictures.fingerprint()[:16],
+        }
+
+
+def _classes(labels: Sequence[str], network: Network) -> list[int]:
+    """Return the network's class for each label of the data, by name or by number."""
+    if not network.categories:
+        numbered = all(label.isdecimal() for label in labels)
+        return [int(label) if numbered else place for place, label in enumerate(labels)]
+    scores = torch.zeros(len(network.categories))
+    classes = []
+    for label in labels:
+        try:
+            classes.append(find_target(label.replace("_", " "), scores, network.categories))
+        except ModelError as error:
+            raise DataError(
+                f"the data's class {label!r} is none of {network.name}'s ({error}): rename its "
+                "folder, or explain the prediction (--target prediction)"
+            ) from error
+    return classes
