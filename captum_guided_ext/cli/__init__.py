@@ -38,7 +38,7 @@ from captum_guided_ext.pictures import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     Regions = Mapping[str, Mask]
 
@@ -346,7 +346,7 @@ def _device(name: str) -> str:
     return f"cuda:{local_rank()}" if is_one_of_many else str(device)
 
 
-def _names(text: str, kind: str, known: Sequence[str]) -> list[str]:
+def _names(text: str, kind: str, known: Collection[str]) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in known:

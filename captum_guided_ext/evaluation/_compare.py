@@ -137,25 +137,24 @@ def compare_methods(
     forward_pass = methods.forward_pass(inputs, additional_forward_args)
     chosen = _chosen(target, forward_pass.output)
     scores = select_target(forward_pass.output, chosen).detach()
+    seeds = methods.seeds(seed, images, [0])
+    maps, reasons = methods.maps(forward_pass, chosen, seeds, additional_forward_args)
+    del forward_pass  # and with it the graph
     batch = ScoredBatch(
         methods,
         inputs.detach(),
         chosen,
         additional_forward_args,
         scores,
-        {},
+        maps,
         seed,
         images,
         masks,
         max_examples_per_batch,
         show_progress,
     )
-    batch.maps, reasons = methods.maps(
-        forward_pass, chosen, batch.seeds([0]), additional_forward_args
-    )
-    del forward_pass  # and with it the graph
-    rows = list(_rows(batch, metrics, reasons))
-    return Comparison(batch.inputs, chosen, batch.maps, tuple(rows), reasons, methods.layer_name)
+    rows = tuple(_rows(batch, metrics, reasons))
+    return Comparison(batch.inputs, chosen, maps, rows, reasons, methods.layer_name)
 
 
 def _chosen(target: TargetType | str, output: Tensor) -> TargetType:
@@ -176,23 +175,43 @@ def _rows(
 ) -> Iterable[ScoreRow]:
     scored: dict[str, Mapping[str, Score]] = {}
     for metric in metrics:
-        scored |= metric.score(batch) if batch.maps else {name: {} for name in metric.names}
+        scored |= _scores(metric, batch) if batch.maps else {name: {} for name in metric.names}
     for place, image in enumerate(batch.images):
         for method in batch.methods.names:
             for metric_name, by_method in scored.items():
                 score = by_method.get(method)
                 if score is None:
-                    yield ScoreRow(image, method, metric_name, None, reason=reasons[method])
+                    reason = reasons.get(method, "the metric gives this method no score")
+                    yield ScoreRow(image, method, metric_name, None, reason=reason)
                 else:
-                    failure = batch.failures.get(method, "the score is not a finite number")
-                    yield _row(image, method, metric_name, score, place, failure)
+                    yield _row(image, method, metric_name, score, place)
 
 
-def _row(image: int, method: str, metric: str, score: Score, place: int, failure: str) -> ScoreRow:
+def _scores(metric: Metric, batch: ScoredBatch) -> Mapping[str, Mapping[str, Score]]:
+    """Return what a metric, which may be somebody's own, gives; raise where it is none of that."""
+    found, kind = metric.score(batch), type(metric).__name__
+    if set(found) != set(metric.names):
+        raise ValueError(
+            f"{kind} gives scores called {sorted(found)}, its names are {metric.names}"
+        )
+    for name, by_method in found.items():
+        for method, score in by_method.items():
+            shape = tuple(score.values.shape)
+            if shape != (len(batch.inputs),):
+                raise ValueError(
+                    f"{kind} gives {name} of {method} the shape {shape}, and there are "
+                    f"{len(batch.inputs)} examples: it must be one number for each"
+                )
+    return found
+
+
+def _row(image: int, method: str, metric: str, score: Score, place: int) -> ScoreRow:
     values: Tensor = score.values
     value = values[place].item()
     if not math.isfinite(value):
-        return ScoreRow(image, method, metric, None, reason=failure)
+        return ScoreRow(
+            image, method, metric, None, reason=score.reason or "the score is not a finite number"
+        )
     error = None if score.standard_error is None else score.standard_error[place].item()
     low, high = (None, None) if score.interval is None else score.interval[place].tolist()
     if error is not None and math.isnan(error):  # of a single sample

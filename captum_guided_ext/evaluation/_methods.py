@@ -15,7 +15,7 @@ from captum_guided_ext.attr import LAYER_METHODS, METHODS, default_layer, named_
 from captum_guided_ext.autograd import ForwardPass, check_finite
 from captum_guided_ext.errors import ModelError, brief, nearest
 from captum_guided_ext.output import described
-from captum_guided_ext.sampling import RowByRow
+from captum_guided_ext.sampling import Draws, RowByRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -88,6 +88,12 @@ class MethodSet:
             names = (name for name, module in self.model.named_modules() if module is layer)
             return next(names, described(layer))
         return layer if layer is None or isinstance(layer, str) else described(layer)
+
+    def seeds(
+        self, seed: int, images: Sequence[int], samples: Sequence[int]
+    ) -> dict[str, list[int]]:
+        """Return each method's own seeds for these samples of each image, by method."""
+        return {name: Draws(seed, images, f"method {name}").seeds(samples) for name in self.names}
 
     def forward_pass(self, x: Tensor, additional_forward_args: object = None) -> ForwardPass:
         """Run the model once on ``x``, as the named methods need it."""

@@ -1,9 +1,9 @@
-"""What a metric is: scores of a batch, by name and method."""
+"""What a metric is: it gives scores of a batch, by name and method."""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from captum_guided_ext.sampling import Draws
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from captum_guided_ext._captum import TargetType
     from captum_guided_ext.evaluation._methods import MethodSet
@@ -24,17 +24,19 @@ class Score(NamedTuple):
     """One number per example of a batch, and how exact it is.
 
     Attributes:
-        values: Shape (examples,).
+        values: Shape (examples,); NaN where there is no score.
         standard_error: Of that shape; None where it has none.
         interval: A 95 % interval by resampling, shape (examples, 2); None where it has none.
+        reason: Why there is no score, where values are NaN; empty where nothing is known.
     """
 
     values: Tensor
     standard_error: Tensor | None = None
     interval: Tensor | None = None
+    reason: str = ""
 
 
-@dataclass
+@dataclass(frozen=True)
 class ScoredBatch:
     """A batch with its maps: all that a metric may need.
 
@@ -50,7 +52,6 @@ class ScoredBatch:
         masks: Where the object is, (N, H, W); None where that is not known.
         max_examples_per_batch: Most examples in one forward pass.
         show_progress: Show progress bars.
-        failures: Why a method that applies to the inputs does not apply to perturbed ones.
     """
 
     methods: MethodSet
@@ -64,40 +65,64 @@ class ScoredBatch:
     masks: Tensor | None
     max_examples_per_batch: int | None
     show_progress: bool
-    failures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def model(self) -> Callable[..., Any]:
+        """The model that is explained."""
+        return self.methods.model
 
     def draws(self, purpose: str) -> Draws:
         """Return where the random numbers for ``purpose`` come from."""
         return Draws(self.seed, self.images, purpose)
 
     def explain(
-        self, xs: Any, arguments: Mapping[str, Any], samples: Sequence[int]
-    ) -> dict[str, Tensor]:
-        """Explain perturbed inputs by every method that has a map, in one forward pass."""
+        self, xs: Tensor, arguments: Mapping[str, Any], samples: Sequence[int]
+    ) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """Explain perturbed inputs by every method that has a map, in one forward pass.
+
+        Args:
+            xs: As many perturbed inputs of each example as there are ``samples``, those of one
+                example together.
+            arguments: ``target`` and ``additional_forward_args`` of each of them.
+            samples: The number of each; 0 is the unperturbed one.
+
+        Returns:
+            The maps by method, NaN for a method that does not apply to ``xs``, and its reason.
+        """
         further = arguments["additional_forward_args"]
+        seeds = self.methods.seeds(self.seed, self.images, samples)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # said of the unperturbed inputs already
             forward_pass = self.methods.forward_pass(xs, further)
-            maps, reasons = self.methods.maps(
-                forward_pass, arguments["target"], self.seeds(samples), further
-            )
-        for name in self.maps:
-            if name in reasons:
-                self.failures[name] = f"does not apply to a perturbed input: {reasons[name]}"
+            maps, reasons = self.methods.maps(forward_pass, arguments["target"], seeds, further)
         nothing = torch.full_like(xs, torch.nan)
-        return {name: maps.get(name, nothing) for name in self.maps}
-
-    def seeds(self, samples: Sequence[int]) -> dict[str, list[int]]:
-        """Return each method's own seeds for these samples of each example."""
-        return {name: self.draws(f"method {name}").seeds(samples) for name in self.methods.names}
+        return (
+            {name: maps.get(name, nothing) for name in self.maps},
+            {
+                name: f"does not apply to a perturbed input: {reasons[name]}"
+                for name in self.maps
+                if name in reasons
+            },
+        )
 
 
 class Metric(Protocol):
-    """What ``compare`` and ``benchmark`` need of a metric.
+    """What ``compare`` and ``benchmark`` need of a metric: give them an object of this form.
 
     Attributes:
         names: The names of its scores in tables.
         higher_is_better: Whether a higher score is better.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Sparsity:
+        ...     names: tuple[str, ...] = ("sparsity",)
+        ...     higher_is_better: bool = True
+        ...
+        ...     def score(self, batch):
+        ...         zeros = {m: (one == 0).flatten(1) for m, one in batch.maps.items()}
+        ...         return {"sparsity": {m: Score(z.float().mean(1)) for m, z in zeros.items()}}
+        >>> compare(model, images, target=340, metrics=["infidelity", Sparsity()])
     """
 
     @property

@@ -14,6 +14,7 @@ name                    best   what it is
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,9 @@ from captum_guided_ext.metrics import (
 from captum_guided_ext.sampling import check_positive_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from torch import Tensor
 
 __all__ = [
     "DEFAULT_METRICS",
@@ -81,7 +84,7 @@ class InfidelityMetric:
     def score(self, batch: ScoredBatch) -> dict[str, dict[str, Score]]:
         """Return the infidelity of every method, from the same perturbed inputs."""
         samples = sample_infidelity(
-            batch.methods.model,
+            batch.model,
             self.perturbation,
             (batch.inputs,),
             {method: (one,) for method, one in batch.maps.items()},
@@ -137,8 +140,17 @@ class SensitivityMetric:
 
     def score(self, batch: ScoredBatch) -> dict[str, dict[str, Score]]:
         """Return the sensitivity of every method, from the same perturbed inputs."""
+        failures: dict[str, str] = {}
+
+        def explain(
+            xs: Any, arguments: Mapping[str, Any], samples: Sequence[int]
+        ) -> dict[str, Tensor]:
+            maps, reasons = batch.explain(xs, arguments, samples)
+            failures.update(reasons)
+            return maps
+
         found = sample_sensitivity(
-            batch.explain,
+            explain,
             batch.inputs,
             self.perturbation,
             perturb_radius=0.02,
@@ -153,10 +165,11 @@ class SensitivityMetric:
             },
             original=batch.maps,
         )
+        why = {m: failures.get(m, "") for m in found}
         scores = {
-            "sensitivity_max": {m: Score(one.maximum) for m, one in found.items()},
+            "sensitivity_max": {m: Score(one.maximum, reason=why[m]) for m, one in found.items()},
             "sensitivity_mean": {
-                m: Score(one.mean, one.standard_error) for m, one in found.items()
+                m: Score(one.mean, one.standard_error, reason=why[m]) for m, one in found.items()
             },
         }
         return {name: scores[name] for name in self.names}
@@ -199,15 +212,15 @@ class LocalisationMetric:
         }
 
 
-DEFAULT_METRICS = ("infidelity", "sensitivity_max")
-METRICS = (
-    "infidelity",
-    "infidelity_square",
-    "sensitivity_max",
-    "sensitivity_mean",
-    "relevance_mass",
-    "pointing_game",
+_NAMED: tuple[InfidelityMetric | SensitivityMetric | LocalisationMetric, ...] = (
+    InfidelityMetric(),
+    InfidelityMetric(SquareRemoval(), name="infidelity_square"),
+    SensitivityMetric(),
+    LocalisationMetric(),
 )
+METRICS = {name: metric for metric in _NAMED for name in metric.names}
+"""The metric that gives each score that may be asked for by name."""
+DEFAULT_METRICS = ("infidelity", "sensitivity_max")
 
 
 def find_metrics(metrics: Iterable[str | Metric], *, n_perturb_samples: int = 10) -> list[Metric]:
@@ -228,19 +241,24 @@ def find_metrics(metrics: Iterable[str | Metric], *, n_perturb_samples: int = 10
         if name not in METRICS:
             near = nearest(name, METRICS) or f"; choose from {', '.join(METRICS)}"
             raise ValueError(f"no metric is called {name!r}{near}")
-    if "infidelity" in names:
-        found.append(InfidelityMetric(NoisyBaseline(), n_perturb_samples))
-    if "infidelity_square" in names:
-        square = InfidelityMetric(SquareRemoval(), n_perturb_samples, name="infidelity_square")
-        found.append(square)
-    if changes := tuple(name for name in METRICS[2:4] if name in names):
-        found.append(SensitivityMetric(UniformBall(), n_perturb_samples, names=changes))
-    if places := tuple(name for name in METRICS[4:] if name in names):
-        found.append(LocalisationMetric(places))
+    found += [
+        _with(metric, names=wanted, n_perturb_samples=n_perturb_samples)
+        for metric in _NAMED
+        if (wanted := tuple(name for name in metric.names if name in names))
+    ]
     scores = [name for metric in found for name in metric.names]
     if twice := sorted({n for n in scores if names.count(n) > 1 or scores.count(n) > 1}):
         raise ValueError(f"two metrics are called {', '.join(twice)}: give each a name of its own")
     return found
+
+
+def _with(metric: Any, **settings: Any) -> Metric:
+    """Return ``metric`` with those of the settings that it has."""
+    own = {field.name for field in dataclasses.fields(metric)}
+    changed: Metric = dataclasses.replace(
+        metric, **{name: value for name, value in settings.items() if name in own}
+    )
+    return changed
 
 
 def _checked(metric: Any) -> Metric:

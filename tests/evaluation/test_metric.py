@@ -1,0 +1,155 @@
+"""A metric of one's own in compare and benchmark, and the registry of the named ones."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import captum_guided_ext as cg
+from captum_guided_ext.evaluation import (
+    METRICS,
+    InfidelityMetric,
+    LocalisationMetric,
+    Score,
+    SensitivityMetric,
+)
+from captum_guided_ext.evaluation._metrics import find_metrics
+
+X = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0)) - 0.5
+OPTIONS = {"methods": ["gradient", "input_x_gradient"], "n_perturb_samples": 2}
+
+
+def linear():
+    """Return a network whose gradient is known: 1, 0 and -1 for class 0."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    with torch.no_grad():
+        net[1].weight[0].copy_(torch.arange(16) % 3 - 1.0)
+        net[1].bias.zero_()
+    return net
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """The share of places that hold nothing."""
+
+    names: tuple[str, ...] = ("sparsity",)
+    higher_is_better: bool = True
+
+    def score(self, batch):
+        assert torch.equal(batch.model(batch.inputs)[:, 0], batch.scores)
+        return {
+            "sparsity": {
+                m: Score((one == 0).flatten(1).double().mean(1)) for m, one in batch.maps.items()
+            }
+        }
+
+
+def test_a_metric_of_ones_own_stands_beside_the_named_ones():
+    found = cg.compare(linear(), X, 0, metrics=["infidelity", Sparsity()], **OPTIONS)
+    mine = [row for row in found.rows if row.metric == "sparsity"]
+    assert {(row.method, row.value) for row in mine} == {
+        ("gradient", 5 / 16), ("input_x_gradient", 5 / 16),
+    }  # fmt: skip
+    alone = cg.compare(linear(), X, 0, metrics=["infidelity"], **OPTIONS)
+    assert tuple(row for row in found.rows if row.metric == "infidelity") == alone.rows
+
+
+def test_a_metric_of_ones_own_in_a_benchmark(tmp_path):
+    data = TensorDataset(X, torch.zeros(3, dtype=torch.long))
+    options = {"output": tmp_path, "show_progress": False, **OPTIONS}
+    found = cg.benchmark(linear(), data, metrics=[Sparsity()], **options)
+    assert {(line.method, line.mean, line.higher_is_better) for line in found.summary} == {
+        ("gradient", 5 / 16, True), ("input_x_gradient", 5 / 16, True),
+    }  # fmt: skip
+    assert found.settings["metrics"] == {
+        "sparsity": "Sparsity(higher_is_better=True, names=['sparsity'])"
+    }
+
+
+@dataclass(frozen=True)
+class Odd:
+    """Gives whatever it is told to."""
+
+    given: object
+    names: tuple[str, ...] = ("odd",)
+    higher_is_better: bool = False
+
+    def score(self, batch):
+        return self.given(batch)
+
+
+def test_a_method_without_a_score_has_a_row_with_the_reason():
+    nan = torch.tensor([1.0, torch.nan, 3.0])
+    metric = Odd(lambda _: {"odd": {"gradient": Score(nan, reason="too dark")}})
+    found = cg.compare(linear(), X, 0, metrics=[metric], **OPTIONS)
+    assert [(row.value, row.reason) for row in found.rows] == [
+        (1, ""), (None, "the metric gives this method no score"),
+        (None, "too dark"), (None, "the metric gives this method no score"),
+        (3, ""), (None, "the metric gives this method no score"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (lambda _: {"even": {}}, r"Odd gives scores called \['even'\], its names are \('odd',\)"),
+        (
+            lambda _: {"odd": {"gradient": Score(torch.ones(2))}},
+            r"Odd gives odd of gradient the shape \(2,\), and there are 3 examples",
+        ),
+    ],
+)
+def test_what_is_no_score_is_named(given, words):
+    with pytest.raises(ValueError, match=words):
+        cg.compare(linear(), X, 0, metrics=[Odd(given)], **OPTIONS)
+
+
+def test_a_batch_cannot_be_changed_and_has_its_maps():
+    seen = []
+    cg.compare(linear(), X, 0, metrics=[Odd(lambda b: seen.append(b) or {"odd": {}})], **OPTIONS)
+    (batch,) = seen
+    assert batch.maps.keys() == {"gradient", "input_x_gradient"}
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        batch.maps = {}
+
+
+class FailsOnSecondCall(nn.Sequential):
+    """Becomes linear after its first call, so that guided backprop no longer applies."""
+
+    def forward(self, x):
+        self[1] = nn.Identity() if hasattr(self, "called") else self[1]
+        self.called = True
+        return super().forward(x)
+
+
+def test_a_failure_on_perturbed_inputs_is_that_metrics_reason_alone():
+    net = FailsOnSecondCall(nn.Flatten(), nn.ReLU(), nn.Linear(16, 2))
+    nn.init.ones_(net[2].weight)
+    metrics = ["sensitivity_max", Sparsity()]
+    found = cg.compare(net, X, 0, methods=["guided_backprop"], metrics=[metrics[0]])
+    assert {row.value for row in found.rows} == {None}
+    assert all("does not apply to a perturbed input: no rect" in r.reason for r in found.rows)
+
+
+def test_each_name_stands_for_the_metric_that_gives_it():
+    assert list(METRICS) == [
+        "infidelity", "infidelity_square", "sensitivity_max", "sensitivity_mean",
+        "relevance_mass", "pointing_game",
+    ]  # fmt: skip
+    for name, metric in METRICS.items():
+        assert name in metric.names
+        (found,) = find_metrics([name], n_perturb_samples=3)
+        assert found.names == (name,)
+        assert type(found) is type(metric)
+        assert getattr(found, "n_perturb_samples", 3) == 3
+
+
+def test_scores_of_one_pass_share_a_metric():
+    found = find_metrics([*reversed(METRICS)], n_perturb_samples=4)
+    assert [type(one) for one in found] == [
+        InfidelityMetric, InfidelityMetric, SensitivityMetric, LocalisationMetric,
+    ]  # fmt: skip
+    assert [name for one in found for name in one.names] == list(METRICS)
