@@ -1,4 +1,15 @@
-"""The errors and warnings this package raises on purpose."""
+"""The errors and warnings this package raises on purpose.
+
+::
+
+    ValueError
+    └── CaptumGuidedError         a mistake that the caller can mend; the message says how
+        ├── NoRectifierError      the rule would change nothing on this network
+        ├── OpaqueGraphError      a rectifier may hide where nobody can look
+        ├── ModelError            a network, its weights, a layer, a target or a device
+        ├── DataError             pictures, regions, a data set or a folder of results
+        └── CaptumVersionError    an installed Captum that lacks something
+"""
 
 from __future__ import annotations
 
@@ -16,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "CaptumGuidedError",
+    "CaptumVersionError",
     "DataError",
     "ModelError",
     "NoRectifierError",
@@ -30,30 +43,50 @@ _NOT_THE_USERS = tuple(
 )
 
 
-class NoRectifierError(ValueError):
+class CaptumGuidedError(ValueError):
+    """A mistake that the caller can mend. The message names it and says what to do."""
+
+
+class NoRectifierError(CaptumGuidedError):
     """No rectifier lies between the outputs and the inputs, so the rule would change nothing.
 
     The map would be the plain gradient under another method's name.
     """
 
 
-class OpaqueGraphError(ValueError):
+class OpaqueGraphError(CaptumGuidedError):
     """A part of the autograd graph cannot be looked into, and a rectifier may hide there."""
 
 
-class ModelError(ValueError):
-    """A network, its weights, a layer, a target or a device that cannot be had, in one line."""
+class ModelError(CaptumGuidedError):
+    """A network, its weights, a layer, a target or a device that cannot be had."""
 
 
-class DataError(ValueError):
-    """Data or a folder of results that cannot be used: which, why, what to do, in one line."""
+class DataError(CaptumGuidedError):
+    """A picture, regions, a data set or a folder of results that cannot be used."""
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return ``"; the nearest are ..."`` for a misspelled ``name``; nothing where none is near."""
+class CaptumVersionError(CaptumGuidedError):
+    """The installed Captum lacks a part that is needed here."""
+
+
+def nearest(name: str, names: Iterable[str], *, otherwise: int | None = 0) -> str:
+    """Return ``"; the nearest are ..."`` for a misspelled ``name``.
+
+    Args:
+        name: What was asked for.
+        names: What there is.
+        otherwise: Where none is near, name this many of them, ``"; choose from ..."``; None names
+            all of them. Default: 0, an empty text.
+    """
     by_folded = {known.casefold(): known for known in names}
     near = difflib.get_close_matches(name.casefold(), by_folded, n=3)
-    return f"; the nearest are {', '.join(by_folded[n] for n in near)}" if near else ""
+    if near:
+        return f"; the nearest are {', '.join(by_folded[n] for n in near)}"
+    known = list(by_folded.values())
+    shown = known[:otherwise]
+    words = "choose from" if len(shown) == len(known) else "the first are"
+    return f"; {words} {', '.join(shown)}" if shown else ""
 
 
 def brief(error: BaseException) -> str:

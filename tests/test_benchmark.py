@@ -314,8 +314,18 @@ MISTAKES = {
     "no mask folder": ("{tmp}/pictures", ["--masks", "{tmp}/n"], {}, "2 of 2 .* be .*n/0/0.png"),
     "demo's masks": ("demo", ["--masks", "{tmp}/empty"], DEMO, "masks go with a folder"),
     "idx": ("idx:{tmp}/pictures/a,{tmp}/b", [], {}, "pictures/a cannot be read"),
-    "method": ("{tmp}/pictures", ["--methods", "gradcam"], {}, "'gradcam'; choose from grad_cam"),
-    "metric": ("{tmp}/pictures", ["--metrics", "fidelity"], {}, "'fidelity'; choose from infide"),
+    "method": (
+        "{tmp}/pictures",
+        ["--methods", "gradcam"],
+        {},
+        "'gradcam'; the near.* grad_cam",
+    ),
+    "metric": (
+        "{tmp}/pictures",
+        ["--metrics", "fidelity"],
+        {},
+        "'fidelity'; the nea.* infide",
+    ),
     "no limit": ("{tmp}/pictures", ["--limit", "0"], {}, "--limit: '0' is no number of 1 or more"),
     "limit": ("{tmp}/pictures", ["--limit", "x"], {}, "--limit: 'x' is no number of 1 or more"),
     "samples": ("{tmp}/pictures", ["--samples", "0"], {}, "--samples: '0' is no number of 1"),
@@ -325,7 +335,7 @@ MISTAKES = {
     "device": ("{tmp}/pictures", ["--device", "abacus"], {}, "device 'abacus' is not available"),
     "model": ("{tmp}/pictures", [], {"model": "small_benchmark:cn"}, "no 'cn'; the nearest are"),
     "target": ("{tmp}/pictures", ["--target", "top1"], {}, "'top1'.*label.*prediction"),
-    "option": ("{tmp}/pictures", ["--sede", "1"], {}, "no option '--sede'; choose from --seed"),
+    "option": ("{tmp}/pictures", ["--sede", "1"], {}, "no option '--sede'; the nearest are --seed"),
     "output": ("{tmp}/pictures", ["--output", "{tmp}/file"], {}, "file cannot be written to"),
     "in a file": ("{tmp}/pictures", ["--output", "{tmp}/file/out"], {}, "out cannot be written to"),
 }
@@ -350,7 +360,7 @@ def test_a_mistyped_option_is_named_before_what_is_missing(capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main(["benchmark", "--data", "demo", "--outptu", "x"])
     assert stopped.value.code == 2
-    assert "no option '--outptu'; choose from --output" in capsys.readouterr().err
+    assert "no option '--outptu'; the nearest are --output" in capsys.readouterr().err
 
 
 def test_help_names_every_option(capsys):

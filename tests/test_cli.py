@@ -145,8 +145,8 @@ def test_a_network_of_ones_own(explain, photo, tmp_path, monkeypatch):
 
 
 MISTAKES = {
-    "no such picture": (["nowhere.jpg"], r"no such picture: nowhere\.jpg"),
-    "a near miss": (["{folder}/phto.png"], r"phto\.png; there is photo\.png"),
+    "no such picture": (["nowhere.jpg"], r"there is no picture nowhere\.jpg"),
+    "a near miss": (["{folder}/phto.png"], r"phto\.png; the nearest are photo\.png"),
     "no picture": (["{folder}/text.jpg"], r"text\.jpg cannot be read as a picture"),
     "model": (["{photo}", "--model", "resnet51"], r"'resnet51'; the nearest are resnet"),
     "model without photo": (["--model", "resnet18"], "--model resnet18 needs a photo"),
@@ -157,11 +157,14 @@ MISTAKES = {
     "layer": (["--layer", "featurs"], "has no layer 'featurs'; the nearest are features"),
     "class": (["--target", "striped cot"], "no class is called 'striped cot'.*striped cat"),
     "class index": (["--target", "6"], "target 6 is not a class index from 0 to 5"),
-    "method": (["--methods", "guided_bakprop"], "'guided_bakprop'; choose from guided_backprop"),
+    "method": (
+        ["--methods", "guided_bakprop"],
+        "'guided_bakprop'; the near.* guided_backprop",
+    ),
     "regions": (["--regions", "nothing.png"], r"nothing\.png"),
     "checkpoint": (["--checkpoint", "nothing.pth"], r"nothing\.pth does not exist"),
     "device": (["--device", "abacus"], "device 'abacus' is not available"),
-    "option": (["--modle", "demo"], "there is no option '--modle'; choose from --model"),
+    "option": (["--modle", "demo"], "there is no option '--modle'; the nearest are --model"),
     "folder": (["--output", "{folder}/text.jpg/out"], r"text\.jpg/out cannot be written to"),
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import os
 import sys
@@ -15,7 +14,7 @@ from PIL import Image
 
 from captum_guided_ext.attr import METHODS, resolve_layer
 from captum_guided_ext.demo import CATEGORIES, PictureWorld
-from captum_guided_ext.errors import DataError, ModelError, NoRectifierError, OpaqueGraphError
+from captum_guided_ext.errors import CaptumGuidedError, DataError, nearest
 from captum_guided_ext.evaluation import (
     DEFAULT_METRICS,
     METRICS,
@@ -30,7 +29,6 @@ from captum_guided_ext.pictures import (
     DEMO_SEED,
     Mask,
     PreparedPictures,
-    RegionError,
     lay_regions,
     load_regions,
     open_data,
@@ -38,7 +36,7 @@ from captum_guided_ext.pictures import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     Regions = Mapping[str, Mask]
 
@@ -50,8 +48,8 @@ _FAILED = 1
 _INTERRUPTED = 130
 
 
-class _UsageError(Exception):
-    """Something the user can mend, in one line."""
+class _UsageError(CaptumGuidedError):
+    """An option that does not go with the others."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,12 +71,7 @@ class _Parser(argparse.ArgumentParser):
         return known, unknown
 
     def _refuse(self, word: str, options: list[str]) -> NoReturn:
-        self.error(f"there is no option {word!r}{_choices(word, options)}")
-
-
-def _choices(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.4) or names
-    return f"; choose from {', '.join(near)}"
+        self.error(f"there is no option {word!r}{nearest(word, options, otherwise=None)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,12 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that has no check mark
     arguments = _parser().parse_args(argv)
-    mistakes = (
-        _UsageError, DataError, ModelError, RegionError, NoRectifierError, OpaqueGraphError,
-    )  # fmt: skip
     try:
         code: int = arguments.run(arguments)
-    except mistakes as error:
+    except CaptumGuidedError as error:
         _complain(arguments.command, error)
         return _USAGE_ERROR
     except OtherProcessError as error:
@@ -350,7 +340,8 @@ def _names(text: str, kind: str, known: Collection[str]) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in known:
-            raise _UsageError(f"--{kind}s: no {kind} is called {name!r}{_choices(name, known)}")
+            near = nearest(name, known, otherwise=None)
+            raise _UsageError(f"--{kind}s: no {kind} is called {name!r}{near}")
     return list(dict.fromkeys(names))
 
 
@@ -359,11 +350,10 @@ def _open(path: Path) -> Image.Image:
         return open_picture(path)
     except FileNotFoundError:
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, beside, n=3)
-        hint = f"; there is {', '.join(near)}" if near else ""
-        raise _UsageError(f"no such picture: {path}{hint}") from None
+        near = nearest(path.name, beside)
+        raise DataError(f"there is no picture {path}{near}") from None
     except OSError as error:
-        raise _UsageError(f"{path} cannot be read as a picture: {error}") from None
+        raise DataError(f"{path} cannot be read as a picture: {error}") from None
 
 
 @contextmanager

@@ -182,7 +182,7 @@ def _by_name(methods: Iterable[Method] | Mapping[str, Method]) -> dict[str, Meth
     named: dict[str, Method] = {}
     for name, method in pairs:
         if isinstance(method, str) and method not in METHODS:
-            near = nearest(method, METHODS) or f"; choose from {', '.join(METHODS)}"
+            near = nearest(method, METHODS, otherwise=None)
             raise ValueError(f"no method is called {method!r}{near}")
         if not callable(method) and not isinstance(method, (str, Attribution)):
             raise TypeError(

@@ -239,7 +239,7 @@ def find_metrics(metrics: Iterable[str | Metric], *, n_perturb_samples: int = 10
     found = [_checked(metric) for metric in asked if not isinstance(metric, str)]
     for name in names:
         if name not in METRICS:
-            near = nearest(name, METRICS) or f"; choose from {', '.join(METRICS)}"
+            near = nearest(name, METRICS, otherwise=None)
             raise ValueError(f"no metric is called {name!r}{near}")
     found += [
         _with(metric, names=wanted, n_perturb_samples=n_perturb_samples)

@@ -4,7 +4,7 @@ from captum_guided_ext.pictures._batches import LoadedBatch, load_batches, masks
 from captum_guided_ext.pictures._datasets import DEMO_SEED, Pictures, open_data
 from captum_guided_ext.pictures._prepared import PreparedPictures
 from captum_guided_ext.pictures._reading import open_picture
-from captum_guided_ext.pictures._region_files import RegionError, load_regions
+from captum_guided_ext.pictures._region_files import load_regions
 from captum_guided_ext.pictures._regions import Mask, grid_regions, lay_regions
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "Mask",
     "Pictures",
     "PreparedPictures",
-    "RegionError",
     "grid_regions",
     "lay_regions",
     "load_batches",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from pathlib import Path, PurePath
@@ -10,19 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from captum_guided_ext.errors import DataError, nearest
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from captum_guided_ext.pictures._regions import Mask
 
-__all__ = ["RegionError", "load_regions"]
+__all__ = ["load_regions"]
 
 _FAR = 1e9
 """Coordinates beyond this, in pixels, and NaN and infinity, are mistakes."""
-
-
-class RegionError(ValueError):
-    """A file of regions that cannot be used: which, why, and what to do, in one line."""
 
 
 def load_regions(
@@ -50,7 +47,7 @@ def load_regions(
         region covers comes last, as ``"background"``. A shape outside the picture is left empty.
 
     Raises:
-        RegionError: if the file cannot be read or does not fit the picture.
+        DataError: if the file cannot be read or does not fit the picture.
     """
     path = Path(path)
     if path.suffix.lower() == ".json":
@@ -74,16 +71,16 @@ def _from_label_image(path: Path, image_size: tuple[int, int]) -> dict[str, Mask
         with Image.open(path) as image:
             labels, mode, kind = np.array(image), image.mode, image.format
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise RegionError(
+        raise DataError(
             f"{path} cannot be read as a label image ({error}): give a PNG, or COCO's .json"
         ) from error
     if kind == "JPEG" or not (mode in ("1", "L", "P", "I") or mode.startswith("I;16")):
-        raise RegionError(
+        raise DataError(
             f"{path} is no label image but a {kind} of mode {mode}: save one whole number per "
             "pixel as a palette or greyscale PNG"
         )
     if labels.shape != image_size[::-1]:
-        raise RegionError(_wrong_size(path, labels.shape[::-1], image_size))
+        raise DataError(_wrong_size(path, labels.shape[::-1], image_size))
     names = _label_names(path.with_suffix(".json"))
     regions: dict[str, Mask] = {}
     for label in np.unique(labels).tolist():
@@ -101,14 +98,14 @@ def _label_names(path: Path) -> dict[int, str]:
     except (AttributeError, ValueError):
         names = {}
     if not names or not all(isinstance(name, str) and name for name in names.values()):
-        raise RegionError(f'{path} does not name labels: write it as {{"1": "zebra"}}')
+        raise DataError(f'{path} does not name labels: write it as {{"1": "zebra"}}')
     return names
 
 
 def _from_coco(path: Path, image_size: tuple[int, int], file_name: str | None) -> dict[str, Mask]:
     content = _read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
-        raise RegionError(
+        raise DataError(
             f"{path} is no COCO file: it has no list of annotations (a file that names the labels "
             "of an image is found by itself: give the image)"
         )
@@ -117,7 +114,7 @@ def _from_coco(path: Path, image_size: tuple[int, int], file_name: str | None) -
         image = _coco_image(path, content.get("images") or [], file_name)
         size = (image.get("width", image_size[0]), image.get("height", image_size[1]))
         if size != tuple(image_size):
-            raise RegionError(_wrong_size(path, size, image_size))
+            raise DataError(_wrong_size(path, size, image_size))
         names = {entry["id"]: str(entry["name"]) for entry in content.get("categories") or []}
         for number, annotation in enumerate(content["annotations"]):
             if image and annotation["image_id"] != image["id"]:
@@ -128,7 +125,7 @@ def _from_coco(path: Path, image_size: tuple[int, int], file_name: str | None) -
             for points in _outlines(f"{path}: annotation {number}", annotation):
                 mask |= _inside(points, image_size)
     except (AttributeError, KeyError, TypeError) as error:
-        raise RegionError(
+        raise DataError(
             f"{path} is not laid out as a COCO file ({type(error).__name__}: {error})"
         ) from error
     return regions
@@ -139,16 +136,15 @@ def _coco_image(path: Path, images: list[Any], file_name: str | None) -> dict[st
     if len(images) <= 1:
         return images[0] if images else {}
     if file_name is None:
-        raise RegionError(f"{path} holds {len(images)} images: say which, by its file_name")
+        raise DataError(f"{path} holds {len(images)} images: say which, by its file_name")
     names = [image["file_name"] for image in images]
     same = [image for image in images if image["file_name"] == file_name]
     base = PurePath(file_name).name
     same = same or [image for image in images if PurePath(image["file_name"]).name == base]
     if len(same) != 1:
-        near = difflib.get_close_matches(file_name, names) or names[:3]
-        raise RegionError(
-            f"{path} holds {len(same)} images called {file_name!r}, and one is needed; it has "
-            f"{', '.join(near)}"
+        raise DataError(
+            f"{path} holds {len(same)} images called {file_name!r}, and one is needed"
+            f"{nearest(file_name, names, otherwise=3)}"
         )
     found: dict[str, Any] = same[0]
     return found
@@ -158,16 +154,16 @@ def _outlines(where: str, annotation: dict[str, Any]) -> list[npt.NDArray[np.flo
     """Return an annotation's polygons, each ``(n, 2)``; the box's where there are none."""
     shapes = annotation.get("segmentation")
     if isinstance(shapes, dict) or annotation.get("iscrowd"):
-        raise RegionError(
+        raise DataError(
             f"{where} is run-length encoded (RLE), which is not read here: turn it into polygons, "
             "or give a label image"
         )
     if not shapes:
         if not annotation.get("bbox"):
-            raise RegionError(f"{where} has neither polygons (segmentation) nor a box (bbox)")
+            raise DataError(f"{where} has neither polygons (segmentation) nor a box (bbox)")
         x, y, width, height = _numbers(f"{where}: bbox", annotation["bbox"], 4)
         if width < 0 or height < 0:
-            raise RegionError(f"{where}: bbox has a side below 0; COCO's is x, y, width, height")
+            raise DataError(f"{where}: bbox has a side below 0; COCO's is x, y, width, height")
         shapes = [[x, y, x + width, y, x + width, y + height, x, y + height]]
     return [np.reshape(_numbers(f"{where}: segmentation", shape), (-1, 2)) for shape in shapes]
 
@@ -178,7 +174,7 @@ def _numbers(where: str, given: Any, count: int | None = None) -> list[float]:
     fits = len(numbers) == count if count else len(numbers) >= 6 and len(numbers) % 2 == 0  # noqa: PLR2004
     if not fits or not all(isinstance(n, (int, float)) and abs(n) < _FAR for n in numbers):
         wanted = f"{count} numbers" if count else "x, y of at least three points"
-        raise RegionError(f"{where} is {json.dumps(given)[:60]}, not {wanted}")
+        raise DataError(f"{where} is {json.dumps(given)[:60]}, not {wanted}")
     return numbers
 
 
@@ -206,7 +202,7 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise RegionError(f"{path} cannot be read as JSON ({error})") from error
+        raise DataError(f"{path} cannot be read as JSON ({error})") from error
 
 
 def _wrong_size(path: Path, found: tuple[Any, ...], image_size: tuple[int, int]) -> str:

@@ -38,7 +38,7 @@ def resolve_layer(model: object, layer: nn.Module | str) -> nn.Module:
     for name, module in list(named.items()):
         named.setdefault(_without_wrappers(name), module)
     if layer not in named:
-        near = nearest(layer, named) or f"; the first are {', '.join(list(named)[:5])}"
+        near = nearest(layer, named, otherwise=5)
         raise ModelError(f"{type(model).__name__} has no layer {layer!r}{near}")
     return named[layer]
 

@@ -1,0 +1,128 @@
+"""A newer Captum or torch that has renamed a private part: what still works, and what is said."""
+
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+import captum_guided_ext
+from captum_guided_ext import _captum
+from captum_guided_ext.errors import CaptumVersionError
+
+HELPERS = [
+    line.split("_helper(")[1].rstrip(")").replace('"', "").split(", ")
+    for line in inspect.getsource(_captum).replace("(\n    ", "(").splitlines()
+    if " = _helper(" in line
+]
+HELPERS = [(_captum._COMMON if module == "_COMMON" else module, name) for module, name in HELPERS]
+
+
+def test_every_helper_is_found():
+    assert len(HELPERS) == 20
+    for module, name in HELPERS:
+        assert hasattr(importlib.import_module(module), name)
+    for name in _captum.__all__:
+        assert not isinstance(getattr(_captum, name), _captum._Missing)
+
+
+@pytest.mark.parametrize(("module", "name"), HELPERS)
+def test_a_missing_helper_is_named_where_it_is_used(module, name, monkeypatch):
+    monkeypatch.delattr(importlib.import_module(module), name)
+    stand_in = _captum._helper(module, name)
+    words = rf"has no {module}\.{name}, .* this Captum is too new .* \"captum==0\.9"
+    for use in (
+        lambda: stand_in(1, key=2),
+        lambda: stand_in.repeat_interleave,
+        lambda: isinstance(3, stand_in),
+    ):
+        with pytest.raises(CaptumVersionError, match=words):
+            use()
+
+
+def test_a_missing_module_is_a_missing_helper():
+    with pytest.raises(CaptumVersionError, match=r"has no captum\._utils\.nowhere\._f"):
+        _captum._helper("captum._utils.nowhere", "_f")()
+
+
+WITHOUT_HELPERS = f"""
+import importlib, torch
+for module, name in {HELPERS}:
+    delattr(importlib.import_module(module), name)
+import captum_guided_ext as cg
+net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
+try:
+    cg.GuidedBackprop(net).attribute(torch.ones(1, 2), target=0)
+except cg.errors.CaptumVersionError as error:
+    print(error)
+print(cg.GuidedReLU.convert(net)[1], cg.demo.load_demo_network()(torch.zeros(1, 3, 96, 96)).shape)
+"""
+
+
+def run(code):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_without_any_helper_the_package_is_imported_and_says_what_is_missing():
+    # Captum itself needs them, so they go after it has been imported.
+    said, works = run(
+        WITHOUT_HELPERS.replace("for module", "import captum.attr, captum.metrics\nfor module", 1)
+    )
+    assert "this Captum is too new for captum_guided_ext" in said
+    assert works == "GuidedReLU(guided) torch.Size([1, 6])"
+
+
+TORCHSCRIPT = [
+    "torch._C._jit_pass_lower_graph",
+    "torch._C._jit_pass_inline",
+    "torch._C._create_function_from_graph",
+    "torch._C.ScriptModule",
+    "torch.jit._fuser.optimized_execution",
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize("name", TORCHSCRIPT)
+def test_without_a_part_of_torchscript_only_scripts_are_refused(name, monkeypatch):
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    for parameter in net.parameters():
+        nn.init.ones_(parameter)
+    x = torch.rand(2, 3)
+    expected = captum_guided_ext.GuidedBackprop(net).attribute(x, 1)
+    scripted = nn.Sequential(torch.jit.script(net[:2]), net[2])
+    for _ in range(3):
+        scripted(x.requires_grad_()).sum().backward()  # the second call on is one opaque node
+    monkeypatch.delattr(name)
+    assert torch.equal(captum_guided_ext.GuidedBackprop(net).attribute(x, 1), expected)
+    with pytest.raises(captum_guided_ext.OpaqueGraphError, match="a scripted module"):
+        captum_guided_ext.GuidedBackprop(scripted).attribute(x, 1)
+
+
+def test_without_torchscripts_classes_eager_networks_are_explained():
+    assert run(
+        "import torch, captum_guided_ext as cg\n"
+        "del torch.jit.ScriptModule, torch.jit.ScriptFunction\n"
+        "net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())\n"
+        "torch.nn.init.ones_(net[0].weight)\n"
+        "x = torch.ones(1, 2)\n"
+        "print(cg.rectifiers(net, x))\n"
+        "print(tuple(cg.GuidedBackprop(net).attribute(x, 0).shape))\n"
+    ) == ["overridden: 1 ReLU", "(1, 2)"]
+
+
+def test_torchscript_is_in_one_file():
+    package = importlib.resources.files("captum_guided_ext")
+    users = [
+        str(file.relative_to(package))
+        for file in package.rglob("*.py")
+        if re.search(r"torch\.jit\.(?!script\))|_jit_|_C\.S", file.read_text(encoding="utf-8"))
+    ]
+    assert users == ["autograd/_scripts.py"]
