@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 from torchvision import models
 
-from captum_guided_ext.attr import default_layer, resolve_layer
+from captum_guided_ext.attr._utils.layers import default_layer, resolve_layer
 from captum_guided_ext.errors import ModelError
 from captum_guided_ext.networks import Network, find_device, find_target, load_network
 

@@ -21,7 +21,7 @@ from captum_guided_ext import (
     NeuronGuidedBackprop,
     OpaqueGraphError,
 )
-from captum_guided_ext.attr import resolve_layer
+from captum_guided_ext.attr._utils.layers import resolve_layer
 from captum_guided_ext.autograd._reruns import forced_eager
 
 pytestmark = [

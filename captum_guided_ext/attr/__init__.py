@@ -6,8 +6,8 @@ from captum_guided_ext.attr._core.neuron.neuron_guided_backprop_deconvnet import
     NeuronDeconvolution,
     NeuronGuidedBackprop,
 )
-from captum_guided_ext.attr._utils.layers import default_layer as default_layer
-from captum_guided_ext.attr._utils.layers import resolve_layer as resolve_layer
+from captum_guided_ext.attr._utils.layers import FoundLayer as FoundLayer
+from captum_guided_ext.attr._utils.layers import find_layer as find_layer
 from captum_guided_ext.attr._utils.methods import LAYER_METHODS as LAYER_METHODS
 from captum_guided_ext.attr._utils.methods import METHODS as METHODS
 from captum_guided_ext.attr._utils.methods import method_title as method_title

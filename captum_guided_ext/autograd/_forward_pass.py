@@ -139,6 +139,15 @@ class ForwardPass:
         """Return what lies between the output and the inputs."""
         return self._path.report()
 
+    def scores(self, target: TargetType = None) -> Tensor:
+        """Return the score of each example that ``target`` chooses, (N,), with its graph.
+
+        Raises:
+            ValueError: if ``target`` is missing or impossible; the message says what the range is.
+        """
+        with self._answering():
+            return checks.select_target(self.output, target)
+
     def input_gradients(
         self,
         rule: BackwardRule = GRADIENT,
@@ -165,7 +174,7 @@ class ForwardPass:
                 with NaN or infinity.
         """
         with self._answering():
-            scores = checks.select_target(self.output, target)
+            scores = self.scores(target)
             self._require_inputs(self._path, "the output")
             self._path.check(rule, opening_error=self._not_opened)
             return self._backward(self._path, rule, [scores], warn_if_zero=warn_if_zero)
@@ -181,7 +190,7 @@ class ForwardPass:
             As :meth:`input_gradients`.
         """
         with self._answering():
-            scores = checks.select_target(self.output, target)
+            scores = self.scores(target)
             self._require_inputs(self._path, "the output")
             self._path.check(rule, opening_error=self._not_opened)
             with self._path.watched(rule) as flows:
@@ -231,7 +240,7 @@ class ForwardPass:
                 "a single feature map: choose a layer with one tensor"
             )
         with self._answering():
-            scores = checks.select_target(self.output, target)
+            scores = self.scores(target)
             gradients = torch.autograd.grad(
                 torch.unbind(scores), [r[0] for r in records], retain_graph=True, allow_unused=True
             )

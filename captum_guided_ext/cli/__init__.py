@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from PIL import Image
 
-from captum_guided_ext.attr import METHODS, resolve_layer
+from captum_guided_ext.attr import METHODS
 from captum_guided_ext.demo import CATEGORIES, PictureWorld
 from captum_guided_ext.errors import CaptumGuidedError, DataError, nearest
 from captum_guided_ext.evaluation import (
@@ -307,8 +307,6 @@ def _benchmark(arguments: argparse.Namespace) -> int:
         checkpoint=arguments.checkpoint,
         device=_device(arguments.device),
     )
-    if arguments.layer is not None:
-        resolve_layer(network.model, arguments.layer)
     found = benchmark(
         network,
         PreparedPictures(pictures, network, use_labels=target == "label"),

@@ -119,7 +119,7 @@ def benchmark(
             | {
                 "methods": asked.describe(),
                 "metrics": {", ".join(metric.names): described(metric) for metric in scored},
-                "layer": asked.describe_layer(layer),
+                "layer": asked.describe_layer(),
                 "interpolate_mode": interpolate_mode,
                 "max_examples_per_batch": max_examples_per_batch,
             }

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from captum_guided_ext.attr import METHODS
-from captum_guided_ext.autograd import select_target
 from captum_guided_ext.evaluation._comparison import Comparison
 from captum_guided_ext.evaluation._methods import MethodSet
 from captum_guided_ext.evaluation._metric import ScoredBatch
@@ -136,7 +135,7 @@ def compare_methods(
         )
     forward_pass = methods.forward_pass(inputs, additional_forward_args)
     chosen = _chosen(target, forward_pass.output)
-    scores = select_target(forward_pass.output, chosen).detach()
+    scores = forward_pass.scores(chosen).detach()
     seeds = methods.seeds(seed, images, [0])
     maps, reasons = methods.maps(forward_pass, chosen, seeds, additional_forward_args)
     del forward_pass  # and with it the graph

@@ -11,9 +11,9 @@ import torch
 from captum.attr import Attribution
 from torch import Tensor, nn
 
-from captum_guided_ext.attr import LAYER_METHODS, METHODS, default_layer, named_maps, resolve_layer
+from captum_guided_ext.attr import LAYER_METHODS, METHODS, find_layer, named_maps
 from captum_guided_ext.autograd import ForwardPass, check_finite
-from captum_guided_ext.errors import ModelError, brief, nearest
+from captum_guided_ext.errors import brief, nearest
 from captum_guided_ext.output import described
 from captum_guided_ext.sampling import Draws, RowByRow
 
@@ -64,9 +64,8 @@ class MethodSet:
             for name, method in self._methods.items()
             if not isinstance(method, str)
         }
-        self._layer = None if layer is None else resolve_layer(model, layer)
-        self._no_layer: str | None = None
-        self.layer_name = layer if isinstance(layer, str) else None
+        self._asked_layer = layer
+        self._layer = None if layer is None else find_layer(model, layer)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -82,12 +81,16 @@ class MethodSet:
         """Return what each name stands for, in words that are the same in every process."""
         return {name: described(method) for name, method in self._methods.items()}
 
-    def describe_layer(self, layer: nn.Module | str | None) -> str | None:
-        """Return the name of Grad-CAM's layer as it was asked for; None for the default one."""
-        if isinstance(layer, nn.Module) and isinstance(self.model, nn.Module):
-            names = (name for name, module in self.model.named_modules() if module is layer)
-            return next(names, described(layer))
-        return layer if layer is None or isinstance(layer, str) else described(layer)
+    def describe_layer(self) -> str | None:
+        """Return Grad-CAM's layer as it was asked for; None for the default one."""
+        if self._asked_layer is None:
+            return None
+        return self.layer_name or described(self._asked_layer)
+
+    @property
+    def layer_name(self) -> str | None:
+        """The dotted name of Grad-CAM's layer, where there is one and it is known."""
+        return None if self._layer is None else self._layer.name
 
     def seeds(
         self, seed: int, images: Sequence[int], samples: Sequence[int]
@@ -97,9 +100,10 @@ class MethodSet:
 
     def forward_pass(self, x: Tensor, additional_forward_args: object = None) -> ForwardPass:
         """Run the model once on ``x``, as the named methods need it."""
-        if self._named(LAYER_METHODS) and self._layer is None and self._no_layer is None:
-            self._find_layer(x)
-        layer = self._layer if self._named(LAYER_METHODS) else None
+        layer = None
+        if self._named(LAYER_METHODS):
+            self._layer = self._layer or find_layer(self.model, None, x)
+            layer = self._layer.module
         return ForwardPass(self.model, x, additional_forward_args, layer=layer)
 
     def maps(
@@ -122,20 +126,16 @@ class MethodSet:
             words. Each method is in one of them.
         """
         (x,) = forward_pass.inputs
-        asked = [
-            m for m in self._named(METHODS) if self._no_layer is None or m not in LAYER_METHODS
-        ]
         found, errors = named_maps(
             forward_pass,
             target,
-            asked,
+            self._named(METHODS),
             interpolate_mode=self.interpolate_mode,
+            no_layer="" if self._layer is None else self._layer.reason,
             collected=(ValueError,),
         )
         maps = {self._name_of(method): one.detach() for method, one in found.items()}
         reasons = {self._name_of(method): str(error) for method, error in errors.items()}
-        if self._no_layer is not None:
-            reasons |= {self._name_of(m): self._no_layer for m in self._named(LAYER_METHODS)}
         arguments: dict[str, Any] = {"target": target}
         if additional_forward_args is not None:
             arguments["additional_forward_args"] = additional_forward_args
@@ -159,16 +159,6 @@ class MethodSet:
 
     def _name_of(self, method: str) -> str:
         return next(name for name, one in self._methods.items() if one == method)
-
-    def _find_layer(self, x: Tensor) -> None:
-        if not isinstance(self.model, nn.Module):
-            self._no_layer = "a model that is no nn.Module has no layers to choose from: name one"
-            return
-        try:
-            self.layer_name = default_layer(self.model, x)
-            self._layer = resolve_layer(self.model, self.layer_name)
-        except ModelError as error:
-            self._no_layer = str(error)
 
 
 def _by_name(methods: Iterable[Method] | Mapping[str, Method]) -> dict[str, Method]:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from captum_guided_ext.attr import LAYER_METHODS, METHODS, default_layer, named_maps, resolve_layer
+from captum_guided_ext.attr import LAYER_METHODS, METHODS, FoundLayer, find_layer, named_maps
 from captum_guided_ext.autograd import GUIDED, ForwardPass
-from captum_guided_ext.errors import ModelError
 from captum_guided_ext.explanation._explanation import Explanation, ScoredClass, main_method
 from captum_guided_ext.explanation._shares import region_shares
 from captum_guided_ext.networks import find_target
@@ -61,27 +60,17 @@ def explain(
         OpaqueGraphError: likewise.
     """
     x = network.prepare(image).unsqueeze(0).to(network.device)
-    errors: dict[str, ValueError] = {}
-    module = None
+    found = FoundLayer()
     if any(method in LAYER_METHODS for method in methods):
-        try:
-            layer = layer or default_layer(network.model, x)
-            module = resolve_layer(network.model, layer)
-        except ModelError as error:
-            if layer is not None:
-                raise
-            errors = {method: error for method in methods if method in LAYER_METHODS}
+        found = find_layer(network.model, layer, x)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        forward_pass = ForwardPass(network.model, x, layer=module)
+        forward_pass = ForwardPass(network.model, x, layer=found.module)
         classes = _ranked(network, forward_pass.output[0].detach())
         index = find_target(target, forward_pass.output[0].detach(), network.categories)
         chosen = next(one for one in classes if one.index == index)
         contrast = next((one for one in classes if one.index != index), None)
-        maps, inapplicable = named_maps(
-            forward_pass, index, [m for m in methods if m not in errors]
-        )
-        errors |= inapplicable
+        maps, errors = named_maps(forward_pass, index, methods, no_layer=found.reason)
         if not maps:
             raise next(iter(errors.values()))
         main = main_method(maps)
@@ -99,7 +88,7 @@ def explain(
         predictions=tuple(classes[:_REPORTED]),
         target=chosen,
         contrast=contrast,
-        layer=None if module is None else layer,
+        layer=found.name,
         rectifiers=forward_pass.rectifiers(),
         maps={method: one[0].detach().cpu() for method, one in maps.items()},
         reasons={method: str(error) for method, error in errors.items()},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from captum_guided_ext.errors import ModelError, brief, nearest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["default_layer", "resolve_layer"]
+__all__ = ["FoundLayer", "default_layer", "find_layer", "resolve_layer"]
 
 
 def resolve_layer(model: object, layer: nn.Module | str) -> nn.Module:
@@ -41,6 +41,47 @@ def resolve_layer(model: object, layer: nn.Module | str) -> nn.Module:
         near = nearest(layer, named, otherwise=5)
         raise ModelError(f"{type(model).__name__} has no layer {layer!r}{near}")
     return named[layer]
+
+
+class FoundLayer(NamedTuple):
+    """The layer for Grad-CAM, or why there is none.
+
+    Attributes:
+        module: The layer.
+        name: Its dotted name, where it is known.
+        reason: Why there is none.
+    """
+
+    module: nn.Module | None = None
+    name: str | None = None
+    reason: str = ""
+
+
+def find_layer(model: object, layer: nn.Module | str | None, x: Tensor | None = None) -> FoundLayer:
+    """Return the layer that is asked for, or the one that Grad-CAM is meant for.
+
+    Args:
+        model: A module or any callable.
+        layer: A module of it or its dotted name; None for :func:`default_layer`.
+        x: What the model takes, for the default. One example of it is run.
+
+    Raises:
+        ModelError: if there is no layer of that name.
+        TypeError: if a name is given and ``model`` is not a module.
+    """
+    if layer is not None:
+        module = resolve_layer(model, layer)
+        named = model.named_modules() if isinstance(model, nn.Module) else ()
+        known = (name for name, one in named if one is module)
+        return FoundLayer(module, layer if isinstance(layer, str) else next(known, None))
+    if not isinstance(model, nn.Module) or x is None:
+        reason = "a model that is no nn.Module has no layers to choose from: name one"
+        return FoundLayer(reason=reason)
+    try:
+        name = default_layer(model, x)
+    except ModelError as error:
+        return FoundLayer(reason=str(error))
+    return FoundLayer(resolve_layer(model, name), name)
 
 
 def _without_wrappers(name: str) -> str:

@@ -18,8 +18,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from captum_guided_ext.attr._utils.cam import grad_cam, lay_over
-from captum_guided_ext.autograd import DECONVNET, GRADIENT, GUIDED, BackwardRule, select_target
-from captum_guided_ext.errors import NoRectifierError, OpaqueGraphError
+from captum_guided_ext.autograd import DECONVNET, GRADIENT, GUIDED, BackwardRule
+from captum_guided_ext.errors import ModelError, NoRectifierError, OpaqueGraphError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -61,6 +61,7 @@ def named_maps(
     methods: Iterable[str] = METHODS,
     *,
     interpolate_mode: str = "bilinear",
+    no_layer: str = "",
     collected: tuple[type[ValueError], ...] = (NoRectifierError, OpaqueGraphError),
 ) -> tuple[dict[str, Tensor], dict[str, ValueError]]:
     """Return the maps of several methods, each backward pass run once.
@@ -70,6 +71,7 @@ def named_maps(
         target: The score to explain, as in Captum.
         methods: Names from :data:`METHODS`. Default: all of them.
         interpolate_mode: How a Grad-CAM is laid over the input. Default: "bilinear".
+        no_layer: Why the forward pass has no layer, for :data:`LAYER_METHODS`. Default: it has one.
         collected: Errors that are returned with the method they belong to; others are raised.
             Default: those of a method that does not apply to this network.
 
@@ -81,7 +83,7 @@ def named_maps(
         ValueError: for a bad ``target``, which no method could explain; for a layer that does not
             fit, NaN or infinity, unless ``collected``.
     """
-    select_target(forward_pass.output, target)
+    forward_pass.scores(target)  # a bad target is no method's error
     (x,) = forward_pass.inputs
 
     @cache
@@ -103,6 +105,9 @@ def named_maps(
     maps: dict[str, Tensor] = {}
     errors: dict[str, ValueError] = {}
     for method in methods:
+        if no_layer and method in LAYER_METHODS:
+            errors[method] = ModelError(no_layer)
+            continue
         try:
             maps[method] = compute[method]()
         except collected as error:
