@@ -1,4 +1,4 @@
-"""Guided backprop, DeconvNet and Guided Grad-CAM, right on every network or it says so."""
+"""Guided backprop, deconvolution and Guided Grad-CAM, right on every network or it says so."""
 
 from captum_guided_ext.attr import (
     Deconvolution,

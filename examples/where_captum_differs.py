@@ -98,9 +98,9 @@ rows = [
     ("nn.ReLU modules, each used once a call", "guided", Network, nn.ReLU(), {}, None),
     ("F.relu called as a function", "guided", Network, F.relu, {}, None),
     ("nn.ReLU6", "guided", Network, nn.ReLU6(), relu6, None),
-    ("clamp(min=0)", "deconvnet", Network, lambda x: x.clamp(min=0), {}, None),
+    ("clamp(min=0)", "deconvolution", Network, lambda x: x.clamp(min=0), {}, None),
     ("input also feeds a skip branch", "guided", Skip, nn.ReLU(), {}, None),
-    ("one module in two parallel branches", "deconvnet", Parallel, nn.ReLU(), {}, None),
+    ("one module in two parallel branches", "deconvolution", Parallel, nn.ReLU(), {}, None),
     ("traced", "guided", Network, nn.ReLU(), {}, lambda m: torch.jit.trace(m, images)),
     ("compiled, and already called once", "guided", Network, nn.ReLU(), {}, compiled),
 ]

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-Rule = Literal["gradient", "deconvnet", "guided"]
+Rule = Literal["gradient", "deconvolution", "guided"]
 
 
 def _simonyan(g: Tensor, gate: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def _springenberg(g: Tensor, gate: Tensor) -> Tensor:
 
 RULES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "gradient": _simonyan,
-    "deconvnet": _zeiler_fergus,
+    "deconvolution": _zeiler_fergus,
     "guided": _springenberg,
 }
 

@@ -98,6 +98,9 @@ def test_a_seed_decides_the_scores_and_a_generator_gives_one(run):
         small.dataset(), seed=drawn
     )
     assert run(small.dataset()) == run(small.dataset(), seed=0)
+    with torch.random.fork_rng():
+        torch.manual_seed(8)
+        assert run(small.dataset(), seed=None) == run(small.dataset(), seed=drawn)
     assert run(small.dataset()) != run(small.dataset(), seed=1)
 
 
@@ -334,7 +337,7 @@ MISTAKES = {
     "layer": ("{tmp}/pictures", ["--layer", "secnd"], {}, "'secnd'; the nearest are second"),
     "device": ("{tmp}/pictures", ["--device", "abacus"], {}, "device 'abacus' is not available"),
     "model": ("{tmp}/pictures", [], {"model": "small_benchmark:cn"}, "no 'cn'; the nearest are"),
-    "target": ("{tmp}/pictures", ["--target", "top1"], {}, "'top1'.*label.*prediction"),
+    "target": ("{tmp}/pictures", ["--target", "best"], {}, "'best'.*label.*prediction"),
     "option": ("{tmp}/pictures", ["--sede", "1"], {}, "no option '--sede'; the nearest are --seed"),
     "output": ("{tmp}/pictures", ["--output", "{tmp}/file"], {}, "file cannot be written to"),
     "in a file": ("{tmp}/pictures", ["--output", "{tmp}/file/out"], {}, "out cannot be written to"),

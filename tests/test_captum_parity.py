@@ -49,7 +49,7 @@ NAMES = [
     "NeuronGuidedBackprop",
     "NeuronDeconvolution",
 ]
-RULES = {"GuidedBackprop": "guided", "Deconvolution": "deconvnet"}
+RULES = {"GuidedBackprop": "guided", "Deconvolution": "deconvolution"}
 
 
 @contextlib.contextmanager
@@ -675,7 +675,7 @@ def test_captum_differs_on_deconvnet_of_one_module_in_parallel_branches():
     assert_captum_differs("Deconvolution", *build(Parallel, nn.ReLU()))
     # two modules instead of one: no difference
     model, x = build(ParallelOfTwo, nn.ReLU())
-    expected = reference_gradient(model, x, "deconvnet", 2)
+    expected = reference_gradient(model, x, "deconvolution", 2)
     assert torch.equal(theirs("Deconvolution", model, inputs=x, target=2), expected)
 
 

@@ -217,4 +217,4 @@ def test_a_real_photo(explain):
     assert "prediction: Egyptian cat" in out.splitlines()[0]
     assert "26 ReLU between prediction and image" in out
     assert "Grad-CAM at layer features" in " ".join(out.split())
-    assert "the deconvnet attribution is zero everywhere" in " ".join(out.split())
+    assert "the deconvolution attribution is zero everywhere" in " ".join(out.split())

@@ -223,6 +223,9 @@ def test_the_prediction_is_explained_if_asked_for(net):
     named = cg.compare(net, X, predicted, methods=["gradient"], metrics=["sensitivity_max"])
     assert result.target == predicted
     assert result.rows == named.rows
+    assert cg.compare(net, X, "top1", methods=["gradient"], metrics=[]).target == predicted
+    second = cg.compare(net, X, "top2", methods=["gradient"], metrics=[])
+    assert second.target == net(X).argsort(dim=1, descending=True)[:, 1].tolist()
 
 
 def test_localisation_by_hand():
@@ -293,7 +296,8 @@ SECOND = {"methods": ["gradient"]}
 ERRORS = {
     "no target": ({"target": None}, ValueError, r"target is missing.*0 \.\.\. 3"),
     "target": ({"target": 9}, ValueError, r"target 9 is out of range"),
-    "word": ({"target": "best"}, ValueError, "'best' is no class index"),
+    "word": ({"target": "best"}, ValueError, "'best': the classes have no names; give an index"),
+    "label": ({"target": "label"}, ValueError, "'label' is the class that a data set gives"),
     "method": ({"methods": ["guided_bakprop"]}, ValueError, "nearest are guided_backprop"),
     "twice": ({"methods": ["gradient", "gradient"]}, ValueError, "two methods are called"),
     "none": ({"methods": []}, ValueError, "methods is empty"),

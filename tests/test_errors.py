@@ -286,7 +286,7 @@ def test_a_model_that_returns_no_scores(method, net, x, wrap, words):
 def test_a_map_that_is_not_finite(method, net, x):
     for parameter in net.parameters():
         nn.init.constant_(parameter, 1e25)
-    name = {GuidedBackprop: "guided", Deconvolution: "deconvnet"}[method]
+    name = {GuidedBackprop: "guided", Deconvolution: "deconvolution"}[method]
     with fails(
         ValueError,
         f"the {name} attribution of inputs[0] holds NaN or infinity in 12 of 12 places",
@@ -563,7 +563,7 @@ def zero_map(method, model, x, target=0):
 def test_why_a_map_is_zero_all_negative():
     # the score is minus the sum of two rectified values: only -1 arrives at either rectifier
     model, x = linear_network([[1.0, 0.0], [0.0, 1.0]], [[-1.0, -1.0]]), torch.ones(1, 2)
-    for method, name in ((GuidedBackprop, "guided"), (Deconvolution, "deconvnet")):
+    for method, name in ((GuidedBackprop, "guided"), (Deconvolution, "deconvolution")):
         assert re.fullmatch(
             rf"the {name} attribution is zero everywhere in example 0: a gradient reached 1 of 1 "
             r"rectifiers, and 1 of .* negative .*, which the rule drops\.",
@@ -632,7 +632,7 @@ def test_a_map_that_is_zero_in_one_input_of_two_is_no_matter(net, x):
 
 def test_a_neurons_map_of_zeros():
     model = linear_network([[1.0], [1.0]], [[-1.0, -2.0], [1.0, 1.0]])
-    for method, name in ((NeuronGuidedBackprop, "guided"), (NeuronDeconvolution, "deconvnet")):
+    for method, name in ((NeuronGuidedBackprop, "guided"), (NeuronDeconvolution, "deconvolution")):
         got, messages = warned(lambda m=method: m(model, "2").attribute(torch.ones(2, 1), 0))
         assert not got.any()
         (message,) = messages
@@ -700,7 +700,7 @@ def mixed():
 
 def test_mixed_activations_warn_once_and_are_named(x):
     model = mixed()
-    for method, name in ((GuidedBackprop, "guided"), (Deconvolution, "deconvnet")):
+    for method, name in ((GuidedBackprop, "guided"), (Deconvolution, "deconvolution")):
         got, messages = warned(lambda m=method: m(model).attribute(x, target=1))
         assert len(messages) == 1
         assert re.fullmatch(

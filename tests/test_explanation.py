@@ -129,7 +129,13 @@ def test_the_figure(picture, tmp_path):
     figure = explanation.plot()
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert titles[0] == "halves.png"
-    assert titles[1:] == ["Gradient", "DeconvNet", "Guided backprop", "Grad-CAM", "Guided Grad-CAM"]
+    assert titles[1:] == [
+        "Gradient",
+        "Deconvolution",
+        "Guided backprop",
+        "Grad-CAM",
+        "Guided Grad-CAM",
+    ]
     assert "explained: right" in figure.get_suptitle()
     assert "prediction: left" in figure.get_suptitle()
     (guided,) = [a for a in figure.axes if a.get_title() == "Guided backprop"]
@@ -156,3 +162,20 @@ def test_an_empty_map_is_said_to_be_empty(picture):
     figure = explanation.plot()
     (guided,) = [a for a in figure.axes if a.get_title() == "Guided backprop"]
     assert [text.get_text() for text in guided.texts] == ["zero everywhere"]
+
+
+class Tie(nn.Module):
+    """Gives three classes one score, whatever it sees."""
+
+    def forward(self, x):
+        return (x.mean((1, 2, 3)) * 0)[:, None] + torch.tensor([1.0, 2.0, 2.0, 2.0])
+
+
+def test_prediction_and_top1_are_the_first_of_equal_scores(picture):
+    tied = Network("tied", nn.Sequential(nn.ReLU(), Tie()).eval())
+    found = [
+        explain(tied, picture, target=word, methods=["gradient"])
+        for word in ("prediction", "top1", "top2")
+    ]
+    assert [one.predictions[0].index for one in found] == [1, 1, 1]
+    assert [one.target.index for one in found] == [1, 1, 2]

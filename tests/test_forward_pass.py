@@ -564,11 +564,11 @@ CASES = {name: (f, f) for name, f in ACTIVATIONS.items()} | IN_PLACE
 
 
 @pytest.mark.parametrize("wrap", ["plain", "checkpoint"])
-@pytest.mark.parametrize("rule", ["guided", "deconvnet"])
+@pytest.mark.parametrize("rule", ["guided", "deconvolution"])
 @pytest.mark.parametrize("name", CASES)
 def test_the_extension(name, rule, wrap):
     f, written = CASES[name]
-    method = {"guided": GuidedBackprop, "deconvnet": Deconvolution}[rule]
+    method = {"guided": GuidedBackprop, "deconvolution": Deconvolution}[rule]
 
     def network(act):
         return lambda: Net(lambda x: act(x * 3))  # wide enough for slopes to differ
@@ -603,7 +603,7 @@ def test_the_extension_says_nothing_and_leaves_rectifiers_as_they_are():
 
 def test_the_extension_changes_nothing_where_there_are_rectifiers_only():
     model, x = make()
-    for method, rule in ((GuidedBackprop, "guided"), (Deconvolution, "deconvnet")):
+    for method, rule in ((GuidedBackprop, "guided"), (Deconvolution, "deconvolution")):
         got = method(model, extend_to_activations=True).attribute(x, 2)
         assert torch.equal(got, reference_gradient(model, x, rule, 2))
 

@@ -21,7 +21,7 @@ from captum_guided_ext import (
     NoRectifierError,
 )
 
-RULES = {"gradient": GRADIENT, "deconvnet": DECONVNET, "guided": GUIDED}
+RULES = {"gradient": GRADIENT, "deconvolution": DECONVNET, "guided": GUIDED}
 each_rule = pytest.mark.parametrize("rule", RULES)
 
 
@@ -60,10 +60,10 @@ def make():
 # below a ceiling of 6 for 3 only.
 BY_HAND = {
     ("gradient", None): [0.0, 0.0, -4.0, 1.0, 3.0],
-    ("deconvnet", None): [2.0, 5.0, 0.0, 1.0, 3.0],
+    ("deconvolution", None): [2.0, 5.0, 0.0, 1.0, 3.0],
     ("guided", None): [0.0, 0.0, 0.0, 1.0, 3.0],
     ("gradient", 6.0): [0.0, 0.0, -4.0, 0.0, 0.0],
-    ("deconvnet", 6.0): [2.0, 5.0, 0.0, 1.0, 3.0],
+    ("deconvolution", 6.0): [2.0, 5.0, 0.0, 1.0, 3.0],
     ("guided", 6.0): [0.0, 0.0, 0.0, 0.0, 0.0],
 }
 
@@ -86,7 +86,7 @@ def test_the_default_is_the_guided_rule_without_a_ceiling():
     assert module.rule is GUIDED
     assert module.ceiling is None
     assert repr(module) == "GuidedReLU(guided)"
-    assert repr(GuidedReLU(DECONVNET, ceiling=6.0)).startswith("GuidedReLU(deconvnet")
+    assert repr(GuidedReLU(DECONVNET, ceiling=6.0)).startswith("GuidedReLU(deconvolution")
 
 
 def test_a_rule_of_ones_own():
@@ -317,7 +317,7 @@ def test_compiled_bfloat16(rule):
 
 
 @pytest.mark.parametrize(
-    ("method", "rule"), [(GuidedBackprop, "guided"), (Deconvolution, "deconvnet")]
+    ("method", "rule"), [(GuidedBackprop, "guided"), (Deconvolution, "deconvolution")]
 )
 def test_the_attributions_point_out_a_converted_model(method, rule):
     # its functions cannot be looked into: the attribution says so, and the rule inside holds

@@ -488,6 +488,8 @@ SCORES = torch.tensor([0.1, 0.5, 0.0, 0.1, 0.2, 0.1])
     ("spec", "index"),
     [
         ("top1", 1),
+        ("prediction", 1),
+        ("Prediction", 1),
         ("TOP2", 4),
         ("top3", 0),  # of three equal scores the first
         ("top6", 2),
@@ -516,7 +518,10 @@ def test_find_target(spec, index):
         ("-1", r"target -1 is not a class index from 0 to 5"),
         ("cat", r"target 'cat' fits 2 classes: tabby cat \(1\), tiger cat \(2\); give an index"),
         ("CRANE", r"fits 2 classes: crane \(3\), Crane \(4\)"),
-        ("zebar", r"no class is called 'zebar'; the nearest are zebra; or give an index or top1"),
+        (
+            "zebar",
+            r"no class is called 'zebar'; the nearest are zebra; or give an index, pred",
+        ),
         ("tinco tinca", r"the nearest are Tinca tinca"),
         ("xyzzy", r"no class is called 'xyzzy'; or give"),
         ("", r"no class is called ''"),
@@ -529,10 +534,12 @@ def test_target_not_found(spec, message):
 
 def test_target_without_names_or_finite_scores():
     assert find_target("3", SCORES) == 3
-    with pytest.raises(ModelError, match="the classes have no names; give an index or top1"):
+    with pytest.raises(ModelError, match="the classes have no names; give an index, prediction"):
         find_target("zebra", SCORES)
     with pytest.raises(ModelError, match="needs finite scores"):
         find_target("top1", torch.tensor([0.0, float("nan")]))
+    with pytest.raises(ModelError, match="'label' is the class that a data set gives: here there"):
+        find_target("label", SCORES)
     with pytest.raises(ModelError, match=r"one example's scores, not shape \(1, 6\)"):
         find_target("top1", SCORES[None])
 

@@ -74,7 +74,7 @@ def test_a_scripted_child_may_be_the_layer(x):
         assert torch.equal(NeuronGuidedBackprop(outer, outer[0]).attribute(x, 3), expected)
 
 
-@pytest.mark.parametrize("rule", ["guided", "deconvnet"])
+@pytest.mark.parametrize("rule", ["guided", "deconvolution"])
 def test_scripted_batch_norm_and_dropout_four_calls_in_a_row(x, rule):
     plain = mlp(nn.BatchNorm1d(8), nn.Dropout(0.3), nn.ReLU6())
     plain[2].running_mean.uniform_(-1, 1, generator=torch.Generator().manual_seed(2))
@@ -255,7 +255,7 @@ def test_each_empty_example_has_its_own_reason():
 def test_glu_keeps_its_gradient(x):
     torch.manual_seed(1)
     model = nn.Sequential(nn.Linear(6, 8), nn.GLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3))
-    expected = reference_gradient(model, x, "deconvnet", 1)
+    expected = reference_gradient(model, x, "deconvolution", 1)
     with pytest.warns(UserWarning, match="left alone, with their own gradient: 1 GLU"):
         found = Deconvolution(model, extend_to_activations=True).attribute(x, 1)
     assert torch.equal(found, expected)

@@ -96,7 +96,7 @@ def test_what_is_overridden():
         assert not found.opaque
 
 
-METHODS = {"guided": GuidedBackprop, "deconvnet": Deconvolution}
+METHODS = {"guided": GuidedBackprop, "deconvolution": Deconvolution}
 each_photo = pytest.mark.parametrize("photo", PHOTOS)
 each_network = pytest.mark.parametrize("name", WEIGHTS)
 
@@ -108,10 +108,10 @@ def test_equals_the_reference(name, photo, rule):
     model, x = network(name), picture(name, photo)
     target, _ = prediction(name, photo)
     expected = reference_gradient(model, x, rule, target)
-    zero = rule == "deconvnet" and (name, photo) in NO_DECONVNET
+    zero = rule == "deconvolution" and (name, photo) in NO_DECONVNET
     assert bool(expected.any()) is not zero
     expectation = (
-        pytest.warns(UserWarning, match="deconvnet attribution is zero everywhere .* negative")
+        pytest.warns(UserWarning, match="deconvolution attribution is zero everywhere .* negative")
         if zero
         else contextlib.nullcontext()
     )

@@ -17,9 +17,9 @@ W2 = torch.tensor([[2.0, 5.0, -1.0], [-3.0, 1.0, 4.0]])
 BY_HAND = {
     ("gradient", 0): [[0.0, 0.0]],
     ("guided", 0): [[0.0, 0.0]],
-    ("deconvnet", 0): [[2.0, -5.0]],
+    ("deconvolution", 0): [[2.0, -5.0]],
     ("gradient", 1): [[-7.0, 8.0]],
-    ("deconvnet", 1): [[-4.0, 7.0]],
+    ("deconvolution", 1): [[-4.0, 7.0]],
     ("guided", 1): [[-4.0, 8.0]],
 }
 
@@ -107,7 +107,7 @@ def test_a_ceiling_shuts_the_gate_but_not_deconvnet():
 
     assert reference_gradient(model, x, "gradient").tolist() == [[0.0, 5.0, 0.0]]
     assert reference_gradient(model, x, "guided").tolist() == [[0.0, 5.0, 0.0]]
-    assert reference_gradient(model, x, "deconvnet").tolist() == [[2.0, 5.0, 4.0]]
+    assert reference_gradient(model, x, "deconvolution").tolist() == [[2.0, 5.0, 4.0]]
 
 
 def spellings_of_relu():
@@ -182,7 +182,7 @@ def test_every_spelling_is_one_rectifier_with_its_own_values(name):
     assert torch.equal(under_the_mode, rectify(x + 0))
     for rule, expected in {
         "gradient": [0.0, -3.0, 5.0, 4.0 if math.isinf(ceiling) else 0.0],
-        "deconvnet": [2.0, 0.0, 5.0, 4.0],
+        "deconvolution": [2.0, 0.0, 5.0, 4.0],
         "guided": [0.0, 0.0, 5.0, 4.0 if math.isinf(ceiling) else 0.0],
     }.items():
         assert reference_gradient(model, x, rule).tolist() == [expected]
@@ -217,7 +217,7 @@ def test_an_in_place_rectifier_on_a_view_reaches_only_the_view():
         return (y * g).sum(1)
 
     assert reference_gradient(model, x, "gradient").tolist() == [[-1.0, 0.0, -6.0, 7.0]]
-    assert reference_gradient(model, x, "deconvnet").tolist() == [[0.0, 5.0, -6.0, 7.0]]
+    assert reference_gradient(model, x, "deconvolution").tolist() == [[0.0, 5.0, -6.0, 7.0]]
     assert reference_gradient(model, x, "guided").tolist() == [[0.0, 0.0, -6.0, 7.0]]
 
 
@@ -247,7 +247,7 @@ def test_agrees_with_captum_where_captum_sees_every_rectifier(name):
         warnings.filterwarnings("ignore", "Input Tensor 0 did not already", UserWarning)
         captums = {
             "gradient": Saliency(model).attribute(x, target=1, abs=False),
-            "deconvnet": Deconvolution(model).attribute(x, target=1),
+            "deconvolution": Deconvolution(model).attribute(x, target=1),
             "guided": GuidedBackprop(model).attribute(x, target=1),
         }
     for rule, expected in captums.items():
@@ -295,7 +295,7 @@ def test_the_loop_rectifies_by_hand():
 
     x = torch.tensor([[[2.0], [1.0]]])
     assert reference_gradient(model, x, "gradient").flatten().tolist() == [-1.0, 0.0]
-    assert reference_gradient(model, x, "deconvnet").flatten().tolist() == [0.0, 3.0]
+    assert reference_gradient(model, x, "deconvolution").flatten().tolist() == [0.0, 3.0]
     assert reference_gradient(model, x, "guided").flatten().tolist() == [0.0, 0.0]
 
 

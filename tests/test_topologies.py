@@ -42,7 +42,7 @@ from captum_guided_ext import (
     rectifiers,
 )
 
-METHODS = {"guided": GuidedBackprop, "deconvnet": Deconvolution}
+METHODS = {"guided": GuidedBackprop, "deconvolution": Deconvolution}
 CAN_OPEN_COMPILED_CLOSURES = hasattr(torch.compiler, "set_stance")
 
 both_rules = pytest.mark.parametrize("rule", METHODS)
@@ -73,7 +73,7 @@ def test_the_topology_tells_the_rules_apart(topology):
     model, x = topology.make()
     gradient, deconvnet, guided = (
         reference_gradient(model, x, rule, topology.target)
-        for rule in ("gradient", "deconvnet", "guided")
+        for rule in ("gradient", "deconvolution", "guided")
     )
     assert guided.flatten(1).any(1).all()
     assert not torch.equal(gradient, deconvnet)
@@ -112,7 +112,7 @@ def test_these_comparisons_can_fail(name):
         warnings.filterwarnings("ignore", "Setting backward hooks on ReLU", UserWarning)
         warnings.filterwarnings("ignore", "Input Tensor 0 did not already", UserWarning)
         captums = captum.attr.Deconvolution(model).attribute(x, target=1)
-    assert not torch.equal(captums, reference_gradient(model, x, "deconvnet", 1))
+    assert not torch.equal(captums, reference_gradient(model, x, "deconvolution", 1))
 
 
 def test_exact_zeros_and_sixes_do_reach_the_rectifiers():

@@ -43,7 +43,7 @@ WITHOUT_A_RECTIFIER = {
 # Rectifiers next to other activations, which no rule of the papers is about
 MIXED = {"mobilenet_v3": "(?i)hardswish", "regnet_y": "(?i)sigmoid"}
 
-METHODS = {"guided": GuidedBackprop, "deconvnet": Deconvolution}
+METHODS = {"guided": GuidedBackprop, "deconvolution": Deconvolution}
 
 
 def family(name, families):
@@ -96,7 +96,7 @@ def test_equals_the_reference(name):
                 got = method(model).attribute(x, target=7)
             assert len(record) == 1
         assert torch.equal(got, expected)
-    assert not torch.equal(maps["guided"], maps["deconvnet"])
+    assert not torch.equal(maps["guided"], maps["deconvolution"])
 
 
 @pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning")  # MaxViT's, before torch 2.4

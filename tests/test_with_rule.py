@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 import captum_guided_ext.attr as ours
 from captum_guided_ext import DECONVNET, GRADIENT, GUIDED, BackwardRule, NoRectifierError, with_rule
 
-RULES = {"gradient": GRADIENT, "deconvnet": DECONVNET, "guided": GUIDED}
+RULES = {"gradient": GRADIENT, "deconvolution": DECONVNET, "guided": GUIDED}
 each_rule = pytest.mark.parametrize("rule", RULES)
 
 
@@ -141,7 +141,7 @@ def test_gradient_shap(rule):
     assert_close(got.detach(), expected)
 
 
-@pytest.mark.parametrize("rule", ["deconvnet", "guided"])
+@pytest.mark.parametrize("rule", ["deconvolution", "guided"])
 @pytest.mark.parametrize(
     "build", [ca.Saliency, ca.InputXGradient, ca.IntegratedGradients], ids=lambda c: c.__name__
 )
@@ -229,7 +229,7 @@ def test_a_ruled_attribution_can_be_given_another_rule():
     model, x, _ = make()
     guided = with_rule(ca.Saliency(model), GUIDED)
     deconvnet = with_rule(guided, DECONVNET)
-    for method, rule in ((guided, "guided"), (deconvnet, "deconvnet")):
+    for method, rule in ((guided, "guided"), (deconvnet, "deconvolution")):
         expected = reference_gradient(model, x, rule, 1)
         assert torch.equal(attribute(method, x, 1, abs=False), expected)
 
@@ -249,9 +249,9 @@ def smoothgrad(model, x, rule, samples, stdev):
     ("build", "rule"),
     [
         (ours.GuidedBackprop, "guided"),
-        (ours.Deconvolution, "deconvnet"),
+        (ours.Deconvolution, "deconvolution"),
         (lambda model: with_rule(ca.Saliency(model), GUIDED), "guided"),
-        (lambda model: with_rule(ca.Saliency(model), DECONVNET), "deconvnet"),
+        (lambda model: with_rule(ca.Saliency(model), DECONVNET), "deconvolution"),
     ],
     ids=["GuidedBackprop", "Deconvolution", "Saliency guided", "Saliency deconvnet"],
 )

@@ -17,7 +17,7 @@ from captum_guided_ext.autograd._checks import (
 from captum_guided_ext.autograd._forward_pass import ForwardPass, rectifiers
 from captum_guided_ext.autograd._guided_relu import GuidedReLU
 from captum_guided_ext.autograd._path import RectifierReport, listed
-from captum_guided_ext.autograd._rules import DECONVNET, GRADIENT, GUIDED, BackwardRule
+from captum_guided_ext.autograd._rules import DECONVNET, GRADIENT, GUIDED, BackwardRule, as_rule
 from captum_guided_ext.autograd._scripts import is_module as is_scripted
 from captum_guided_ext.autograd._twins import private_twin
 
@@ -29,6 +29,7 @@ __all__ = [
     "ForwardPass",
     "GuidedReLU",
     "RectifierReport",
+    "as_rule",
     "check_finite",
     "check_inputs",
     "check_output",

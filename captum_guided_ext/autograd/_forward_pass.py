@@ -20,7 +20,7 @@ from captum_guided_ext.autograd._nodes import COMPILED
 from captum_guided_ext.autograd._path import RulePath
 from captum_guided_ext.autograd._recording import own_records, recorded
 from captum_guided_ext.autograd._reruns import InPlaceAsCopy, forced_eager, rewinder
-from captum_guided_ext.autograd._rules import GRADIENT, BackwardRule
+from captum_guided_ext.autograd._rules import GRADIENT, BackwardRule, as_rule
 from captum_guided_ext.autograd._twins import shadow_of
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class ForwardPass:
 
     def input_gradients(
         self,
-        rule: BackwardRule = GRADIENT,
+        rule: BackwardRule | str = GRADIENT,
         target: TargetType = None,
         *,
         warn_if_zero: bool = False,
@@ -160,7 +160,8 @@ class ForwardPass:
         Costs one backward pass.
 
         Args:
-            rule: What the rectifiers send back. Default: what autograd does.
+            rule: What the rectifiers send back: a rule, or "gradient", "deconvolution" or
+                "guided". Default: what autograd does.
             target: The score of each example to explain, as in Captum.
             warn_if_zero: Warn of examples whose map is zero everywhere, with the reason.
 
@@ -173,13 +174,14 @@ class ForwardPass:
             ValueError: for a bad ``target``, an input with no path to the output, or a gradient
                 with NaN or infinity.
         """
+        rule = as_rule(rule)
         with self._answering():
             scores = self.scores(target)
             self._require_inputs(self._path, "the output")
             self._path.check(rule, opening_error=self._not_opened)
             return self._backward(self._path, rule, [scores], warn_if_zero=warn_if_zero)
 
-    def ignored_share(self, rule: BackwardRule, target: TargetType = None) -> float:
+    def ignored_share(self, rule: BackwardRule | str, target: TargetType = None) -> float:
         """Return how much negative evidence ``rule`` ignored, as a share of magnitudes, 0 to 1.
 
         Of the gradient that the rectifiers' gates let pass while ``rule`` is applied, the share
@@ -189,6 +191,7 @@ class ForwardPass:
         Raises:
             As :meth:`input_gradients`.
         """
+        rule = as_rule(rule)
         with self._answering():
             scores = self.scores(target)
             self._require_inputs(self._path, "the output")
@@ -199,7 +202,7 @@ class ForwardPass:
         return sum(flow.negative for flow in flows) / magnitude if magnitude else 0.0
 
     def neuron_gradients(
-        self, rule: BackwardRule, selector: Any, *, warn_if_zero: bool = False
+        self, rule: BackwardRule | str, selector: Any, *, warn_if_zero: bool = False
     ) -> tuple[Tensor, ...]:
         """Return the gradient of one neuron of the layer at each input, under ``rule``.
 
@@ -217,6 +220,7 @@ class ForwardPass:
             OpaqueGraphError: if the rule may miss a rectifier.
             ValueError: for a layer that was not called, or a bad selector.
         """
+        rule = as_rule(rule)
         with self._answering():
             neurons = [_select_neuron(record, selector) for record in self._layer_records()]
             path = self._path_from(neurons)

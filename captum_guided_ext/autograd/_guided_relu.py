@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from captum_guided_ext.autograd._rules import GUIDED, BackwardRule
+from captum_guided_ext.autograd._rules import GUIDED, BackwardRule, as_rule
 from captum_guided_ext.errors import NoRectifierError
 
 if TYPE_CHECKING:
@@ -40,16 +40,16 @@ class GuidedReLU(nn.Module):
     change to the model.
 
     Args:
-        rule: What is sent back. Default: ``GUIDED``.
+        rule: What is sent back: a rule or its name. Default: ``GUIDED``.
         ceiling: The largest output, 6 for a ReLU6. Default: None, no ceiling.
 
     Shape:
         Input and output: any shape, the same.
     """
 
-    def __init__(self, rule: BackwardRule = GUIDED, *, ceiling: float | None = None) -> None:
+    def __init__(self, rule: BackwardRule | str = GUIDED, *, ceiling: float | None = None) -> None:
         super().__init__()
-        self.rule = rule
+        self.rule = as_rule(rule)
         self.ceiling = ceiling
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class GuidedReLU(nn.Module):
         return self.rule.name
 
     @classmethod
-    def convert(cls, module: nn.Module, rule: BackwardRule = GUIDED) -> nn.Module:
+    def convert(cls, module: nn.Module, rule: BackwardRule | str = GUIDED) -> nn.Module:
         """Replace every ``nn.ReLU`` and ``nn.ReLU6`` in ``module``, and return it.
 
         In the manner of ``nn.SyncBatchNorm.convert_sync_batchnorm``: containers are changed in
@@ -73,7 +73,7 @@ class GuidedReLU(nn.Module):
         Raises:
             NoRectifierError: if there is no such module to replace.
         """
-        converted, count = cls._convert(module, rule, {})
+        converted, count = cls._convert(module, as_rule(rule), {})
         if count == 0:
             raise NoRectifierError(
                 f"{type(module).__name__} holds no nn.ReLU or nn.ReLU6 module to convert; "

@@ -5,10 +5,13 @@ A rectifier receives a gradient ``g`` and has a gate ``x > 0``. Three methods di
 =============  ==========================  ==========================  =========================
 rule           clips (keeps ``g > 0``)     gated (keeps ``x > 0``)     source
 =============  ==========================  ==========================  =========================
-``GRADIENT``   no                          yes                         Simonyan et al. 2013
-``DECONVNET``  yes                         no                          Zeiler & Fergus 2013
-``GUIDED``     yes                         yes                         Springenberg et al. 2014
+gradient       no                          yes                         Simonyan et al. 2013
+deconvolution  yes                         no                          Zeiler & Fergus 2013
+guided         yes                         yes                         Springenberg et al. 2014
 =============  ==========================  ==========================  =========================
+
+They are the constants ``GRADIENT``, ``DECONVNET`` and ``GUIDED``; wherever a rule is asked for, its
+name does as well.
 
 A rectifier with a ceiling (ReLU6, ``clamp(0, 6)``) has the gate ``0 < x < ceiling``.
 """
@@ -20,10 +23,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from captum_guided_ext.errors import nearest
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["DECONVNET", "GRADIENT", "GUIDED", "BackwardRule"]
+__all__ = ["DECONVNET", "GRADIENT", "GUIDED", "BackwardRule", "as_rule"]
 
 
 @dataclass(frozen=True)
@@ -64,5 +69,22 @@ class BackwardRule:
 
 
 GRADIENT = BackwardRule("gradient", clips_gradient=False, gated_by_input=True)
-DECONVNET = BackwardRule("deconvnet", clips_gradient=True, gated_by_input=False)
+DECONVNET = BackwardRule("deconvolution", clips_gradient=True, gated_by_input=False)
 GUIDED = BackwardRule("guided", clips_gradient=True, gated_by_input=True)
+_NAMED = {rule.name: rule for rule in (GRADIENT, DECONVNET, GUIDED)}
+
+
+def as_rule(rule: BackwardRule | str) -> BackwardRule:
+    """Return the rule that is meant: itself, or the one of that name.
+
+    Raises:
+        TypeError: for what is neither.
+        ValueError: for an unknown name, with the choices.
+    """
+    if isinstance(rule, BackwardRule):
+        return rule
+    if not isinstance(rule, str):
+        raise TypeError(f"a rule is a BackwardRule or its name, not {type(rule).__name__}")
+    if rule not in _NAMED:
+        raise ValueError(f"no rule is called {rule!r}{nearest(rule, _NAMED, otherwise=None)}")
+    return _NAMED[rule]

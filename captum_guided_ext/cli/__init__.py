@@ -154,9 +154,12 @@ def _add_explain(commands: Any) -> None:
     _add_network(add, "resnet50 for a photo, demo without one")
     add(
         "--target",
-        default="top1",
+        default="prediction",
         metavar="CLASS",
-        help="the class to explain: a name, an index, top1, top2, ... (default: %(default)s)",
+        help=(
+            "the class to explain: a name, an index, prediction or top1, top2, ... "
+            "(default: %(default)s)"
+        ),
     )
     add(
         "--methods",
@@ -211,8 +214,11 @@ def _add_benchmark(commands: Any) -> None:
     _add_network(add, "demo for --data demo, else resnet50")
     add(
         "--target",
-        choices=["label", "prediction"],
-        help="the class to explain (default: the label where the data has labels)",
+        metavar="CLASS",
+        help=(
+            "the class to explain: label, prediction or top1, top2, ... (default: label where the "
+            "data has labels, else prediction)"
+        ),
     )
     add("--methods", metavar="NAME,...", help=f"{', '.join(METHODS)} (default: all)")
     add(

@@ -53,7 +53,7 @@ def benchmark(
     n_perturb_samples: int = 10,
     interpolate_mode: str = "bilinear",
     generator: torch.Generator | None = None,
-    seed: int | None = None,
+    seed: int | None = 0,
     batch_size: int | None = None,
     limit: int | None = None,
     max_examples_per_batch: int = 32,
@@ -78,13 +78,13 @@ def benchmark(
             and the rows as they come.
         methods: As in :func:`captum_guided_ext.compare`.
         metrics: As in :func:`captum_guided_ext.compare`.
-        target: Which class is explained: "label", the data's, or "prediction", the network's.
-            Default: "label".
+        target: Which class is explained: "label", the data's; or "prediction" (the same as "top1"),
+            the network's; or "top2", ... Default: "label".
         layer: As in :func:`captum_guided_ext.compare`.
         n_perturb_samples: As in :func:`captum_guided_ext.compare`. Default: 10.
         interpolate_mode: As in :func:`captum_guided_ext.compare`.
         generator: As in :func:`captum_guided_ext.compare`.
-        seed: As in :func:`captum_guided_ext.compare`. Default: 0.
+        seed: As in :func:`captum_guided_ext.compare`. Default: 0. A run without one cannot go on.
         batch_size: Images at a time. Default: the loader's, or 8.
         limit: Only this many images, the first ones. Default: all.
         max_examples_per_batch: Most perturbed inputs at a time, at least one of each image.

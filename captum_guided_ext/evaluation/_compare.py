@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from captum_guided_ext.attr import METHODS
+from captum_guided_ext.errors import ModelError
 from captum_guided_ext.evaluation._comparison import Comparison
 from captum_guided_ext.evaluation._methods import MethodSet
 from captum_guided_ext.evaluation._metric import ScoredBatch
 from captum_guided_ext.evaluation._metrics import DEFAULT_METRICS, find_metrics
 from captum_guided_ext.evaluation._rows import ScoreRow
-from captum_guided_ext.sampling import find_draws
+from captum_guided_ext.networks import find_target
+from captum_guided_ext.sampling import a_seed, find_draws
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,7 +43,7 @@ def compare(
     interpolate_mode: str = "bilinear",
     masks: Tensor | None = None,
     generator: torch.Generator | None = None,
-    seed: int | None = None,
+    seed: int | None = 0,
     image_indices: Sequence[int] | None = None,
     max_examples_per_batch: int | None = None,
     show_progress: bool = False,
@@ -55,8 +57,9 @@ def compare(
     Args:
         model: A module or any callable that returns a tensor.
         inputs: The examples along dimension 0, (N, ...).
-        target: Which output to explain, as in Captum; or "prediction", the highest score of each
-            example. Default: None, for a model with one output per example.
+        target: Which output to explain, as in Captum; or "prediction" (the same as "top1"), the
+            class with the highest score of each example, or "top2", ... Default: None, for a model
+            with one output per example.
         additional_forward_args: As in Captum. Default: None.
         methods: Names (``gradient``, ``input_x_gradient``, ``deconvolution``,
             ``guided_backprop``, ``grad_cam``, ``guided_grad_cam``), Captum's ``Attribution``
@@ -70,8 +73,9 @@ def compare(
         n_perturb_samples: Perturbations of each example, for metrics given by name. Default: 10.
         interpolate_mode: How a Grad-CAM is laid over the input. Default: "bilinear".
         masks: Where the object is, boolean (N, H, W), for relevance_mass and pointing_game.
-        generator: Source of all randomness: one seed is drawn from it.
-        seed: Instead of ``generator``. Default: 0. An image's scores do not depend on the batch.
+        generator: Instead of ``seed``: one is drawn from it.
+        seed: Of all randomness; None draws one from torch's global generator. An image's scores do
+            not depend on the batch. Default: 0.
         image_indices: The number of each example's image. Default: its place in the batch.
         max_examples_per_batch: Most perturbed inputs at a time, at least one of each example.
             Default: ten of each example.
@@ -96,9 +100,7 @@ def compare(
             f"inputs must be one tensor, not {type(inputs).__name__}: pass further inputs among "
             "additional_forward_args"
         )
-    if generator is None and seed is None:
-        seed = 0
-    draws = find_draws(generator, seed, image_indices, len(inputs), "")
+    draws = find_draws(None, a_seed(generator, seed), image_indices, len(inputs), "")
     assert draws is not None  # noqa: S101 - for the type checker: there is a seed
     return compare_methods(
         MethodSet(model, methods, layer=layer, interpolate_mode=interpolate_mode),
@@ -159,14 +161,9 @@ def compare_methods(
 def _chosen(target: TargetType | str, output: Tensor) -> TargetType:
     if not isinstance(target, str):
         return target
-    if target != "prediction":
-        raise ValueError(
-            f"target {target!r} is no class index; the only word it may be is prediction"
-        )
     if output.dim() != 2:  # noqa: PLR2004 - (examples, classes)
-        raise ValueError(f"there is no prediction in an output of shape {tuple(output.shape)}")
-    found: list[int] = output.argmax(dim=1).tolist()
-    return found
+        raise ModelError(f"there is no {target} in an output of shape {tuple(output.shape)}")
+    return [find_target(target, scores) for scores in output.detach()]
 
 
 def _rows(

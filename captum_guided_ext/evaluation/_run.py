@@ -15,11 +15,11 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
-from captum_guided_ext.errors import DataError
-from captum_guided_ext.networks import Network
+from captum_guided_ext.errors import DataError, ModelError
+from captum_guided_ext.networks import Network, rank_of
 from captum_guided_ext.output import identity_of_data, identity_of_model, versions
 from captum_guided_ext.pictures import LoadedBatch, load_batches
-from captum_guided_ext.sampling import check_positive_count, seed_from
+from captum_guided_ext.sampling import a_seed, check_positive_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,8 +71,10 @@ class Run:
             raise TypeError(
                 f"data must have a length and numbered images, not {type(data).__name__}"
             )
-        if target not in ("label", "prediction"):
-            raise ValueError(f"target {target!r} must be label or prediction")
+        rank = rank_of(str(target))
+        if target != "label" and not rank:
+            raise ModelError(f"target {target!r} is none of label, prediction, top2, top3, ...")
+        target = "prediction" if rank == 1 else target
         batch_size = 8 if batch_size is None else batch_size
         check_positive_count("batch_size", batch_size)
         if limit is not None:
@@ -83,8 +85,8 @@ class Run:
         module = model.model if isinstance(model, Network) else model
         parameters = module.parameters() if isinstance(module, nn.Module) else iter(())
         device = next((p.device for p in parameters), torch.device("cpu"))
-        found = seed_from(generator, seed)
-        return cls(data, device, target, found or 0, images, batch_size, workers)
+        chosen = a_seed(generator, seed)
+        return cls(data, device, target, chosen, images, batch_size, workers)
 
     @property
     def batches(self) -> int:
@@ -119,9 +121,9 @@ class Run:
         return str(name(image)) if callable(name) else str(image)
 
     def targets(self, loaded: LoadedBatch) -> Any:
-        """Return what is explained of a batch: the labels, or the word prediction."""
-        if self.target == "prediction":
-            return "prediction"
+        """Return what is explained of a batch: the labels, or the word for a place in the order."""
+        if self.target != "label":
+            return self.target
         labels = [item[1] if len(item) > 1 else None for item in loaded.items]
         if None in labels:
             image = loaded.images[labels.index(None)]

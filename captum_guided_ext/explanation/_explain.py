@@ -11,7 +11,7 @@ from captum_guided_ext.attr import LAYER_METHODS, METHODS, FoundLayer, find_laye
 from captum_guided_ext.autograd import GUIDED, ForwardPass
 from captum_guided_ext.explanation._explanation import Explanation, ScoredClass, main_method
 from captum_guided_ext.explanation._shares import region_shares
-from captum_guided_ext.networks import find_target
+from captum_guided_ext.networks import by_score, find_target
 from captum_guided_ext.pictures import grid_regions
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def explain(
     image: Image,
     *,
     name: str = "picture",
-    target: str = "top1",
+    target: str = "prediction",
     methods: Sequence[str] = DEFAULT_METHODS,
     layer: str | None = None,
     regions: Mapping[str, Mask] | None = None,
@@ -46,7 +46,8 @@ def explain(
         network: The network, with its preprocessing.
         image: The picture, of any size and mode.
         name: What to call the picture.
-        target: "top1", "top2", ..., a class index or a class name. Default: the prediction.
+        target: "prediction" (the same as "top1"), "top2", ..., a class index or a class name.
+            Default: "prediction".
         methods: Names from :data:`captum_guided_ext.attr.METHODS`. Default: all but
             ``input_x_gradient``.
         layer: The dotted name of Grad-CAM's layer. Default: the last feature map with more than
@@ -123,5 +124,4 @@ def _ranks(values: Tensor) -> npt.NDArray[np.float64]:
 
 def _ranked(network: Network, scores: Tensor) -> list[ScoredClass]:
     probabilities = scores.cpu().double().softmax(dim=0)
-    order = probabilities.argsort(descending=True).tolist()
-    return [ScoredClass(i, network.category(i), float(probabilities[i])) for i in order]
+    return [ScoredClass(i, network.category(i), float(probabilities[i])) for i in by_score(scores)]

@@ -2,6 +2,6 @@
 
 from captum_guided_ext.networks._loading import find_device, load_network
 from captum_guided_ext.networks._network import Network
-from captum_guided_ext.networks._targets import find_target
+from captum_guided_ext.networks._targets import by_score, find_target, rank_of
 
-__all__ = ["Network", "find_device", "find_target", "load_network"]
+__all__ = ["Network", "by_score", "find_device", "find_target", "load_network", "rank_of"]

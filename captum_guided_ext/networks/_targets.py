@@ -13,17 +13,40 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["find_target"]
+__all__ = ["by_score", "find_target", "rank_of"]
+
+
+def by_score(scores: Tensor) -> list[int]:
+    """Return the classes of one example, the highest score first; of equal ones, the first first.
+
+    Raises:
+        ModelError: for NaN or infinity.
+    """
+    if not scores.isfinite().all():
+        raise ModelError("a prediction needs finite scores, and the network's are not")
+    found: list[int] = scores.sort(descending=True, stable=True).indices.tolist()
+    return found
+
+
+def rank_of(target: str) -> int | None:
+    """Return the place that a word for a target asks for, or None where it asks for none.
+
+    1 for "prediction" and "top1", which are the class with the highest score; 2 for "top2"; ...
+    """
+    if target.casefold() == "prediction":
+        return 1
+    word = re.fullmatch(r"top(\d+)", target, re.IGNORECASE | re.ASCII)
+    return int(word[1]) if word else None
 
 
 def find_target(spec: str | int, scores: Tensor, categories: Sequence[str] = ()) -> int:
     """Return the index of the class that ``spec`` names.
 
     Args:
-        spec: ``"top1"`` (the highest score), ``"top2"``, ...; a class index, counted from 0 (a
-            number is always an index, even where classes are named by numbers); or a name: as it
-            is written, else in any case, else one of its comma-separated parts, else some of its
-            words, as long as one class only fits.
+        spec: ``"prediction"`` or ``"top1"``, the class with the highest score; ``"top2"``, ...; a
+            class index, counted from 0 (a number is always an index, even where classes are named
+            by numbers); or a name: as it is written, else in any case, else one of its
+            comma-separated parts, else some of its words, as long as one class only fits.
         scores: One example's scores or probabilities, shape ``(classes,)``.
         categories: Names of the classes.
 
@@ -33,12 +56,16 @@ def find_target(spec: str | int, scores: Tensor, categories: Sequence[str] = ())
     text = str(spec).strip()
     if scores.ndim != 1:
         raise ModelError(f"a target needs one example's scores, not shape {tuple(scores.shape)}")
-    if rank := re.fullmatch(r"top(\d+)", text, re.IGNORECASE | re.ASCII):
-        if not 1 <= int(rank[1]) <= len(scores):
+    rank = rank_of(text)
+    if rank is not None:
+        if not 1 <= rank <= len(scores):
             raise ModelError(f"target {text!r} is not one of top1 to top{len(scores)}")
-        if not scores.isfinite().all():
-            raise ModelError(f"target {text!r} needs finite scores, and the network's are not")
-        return int(scores.sort(descending=True, stable=True).indices[int(rank[1]) - 1])
+        return by_score(scores)[rank - 1]
+    if text.casefold() == "label":
+        raise ModelError(
+            "target 'label' is the class that a data set gives: here there is none; give "
+            "prediction, top2, a name or an index"
+        )
     if re.fullmatch(r"[+-]?\d+", text, re.ASCII):
         if not 0 <= int(text) < len(scores):
             raise ModelError(f"target {text} is not a class index from 0 to {len(scores) - 1}")
@@ -48,7 +75,9 @@ def find_target(spec: str | int, scores: Tensor, categories: Sequence[str] = ())
 
 def _class_called(text: str, categories: Sequence[str]) -> int:
     if not categories:
-        raise ModelError(f"target {text!r}: the classes have no names; give an index or top1")
+        raise ModelError(
+            f"target {text!r}: the classes have no names; give an index, prediction or top2"
+        )
     if list(categories).count(text) == 1:  # ImageNet has a Cardigan (a dog) and a cardigan
         return list(categories).index(text)
     wanted = text.casefold()
@@ -60,7 +89,7 @@ def _class_called(text: str, categories: Sequence[str]) -> int:
             some = ", ".join(f"{categories[i]} ({i})" for i in found[:9])
             raise ModelError(f"target {text!r} fits {len(found)} classes: {some}; give an index")
     near = nearest(text, [part for name in categories for part in (name, *_parts(name))])
-    raise ModelError(f"no class is called {text!r}{near}; or give an index or top1")
+    raise ModelError(f"no class is called {text!r}{near}; or give an index, prediction or top2")
 
 
 # How a name may be asked for, the strictest reading first.

@@ -6,7 +6,7 @@ from captum_guided_ext.sampling._chunks import (
     summed,
     widened,
 )
-from captum_guided_ext.sampling._draws import Draws, find_draws, seed_from, seeded_globally
+from captum_guided_ext.sampling._draws import Draws, a_seed, find_draws, seeded_globally
 from captum_guided_ext.sampling._intervals import (
     CONFIDENCE,
     mean_standard_error,
@@ -19,6 +19,7 @@ __all__ = [
     "CONFIDENCE",
     "Draws",
     "RowByRow",
+    "a_seed",
     "check_positive_count",
     "find_draws",
     "joined",
@@ -27,7 +28,6 @@ __all__ = [
     "per_sample",
     "resampled_interval",
     "resampling_weights",
-    "seed_from",
     "seeded_globally",
     "summed",
     "widened",

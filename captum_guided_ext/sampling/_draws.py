@@ -19,7 +19,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Draws", "find_draws", "seed_from", "seeded_globally"]
+__all__ = ["Draws", "a_seed", "find_draws", "seed_from", "seeded_globally"]
 
 _LEGACY_SEEDS = 2**32  # numpy's and, on the CPU, torch's generators take no more
 
@@ -76,6 +76,21 @@ def seed_from(generator: torch.Generator | None, seed: int | None) -> int | None
         raise TypeError(f"generator must be a torch.Generator, not {type(generator).__name__}")
     drawn = torch.randint(2**62, (), generator=generator, device=generator.device)
     return int(drawn)
+
+
+def a_seed(generator: torch.Generator | None, seed: int | None) -> int:
+    """Return the seed meant by ``generator`` or ``seed``; without either, one drawn globally.
+
+    Args:
+        generator: Takes the place of a ``seed`` of 0, which is the default where this is used.
+        seed: Not negative; None for one that torch's global generator draws.
+
+    Raises:
+        TypeError: as :func:`seed_from`.
+        ValueError: as :func:`seed_from`.
+    """
+    found = seed_from(generator, None if generator is not None and seed == 0 else seed)
+    return int(torch.randint(2**62, ())) if found is None else found
 
 
 def find_draws(

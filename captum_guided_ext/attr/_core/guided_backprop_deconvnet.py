@@ -1,4 +1,4 @@
-"""Guided backpropagation and DeconvNet gradients."""
+"""Guided backpropagation and deconvolution."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RuleAttribution(GradientAttribution):  # type: ignore[misc]  # Captum's cl
         extend_to_activations: **Non-standard**, from no paper: let GELU, SiLU and the other
             smooth or leaky activations follow the rule too, sending back
             ``max(g, 0) * f'(x)`` where ``x > 0`` for guided backprop, ``max(g, 0)`` for
-            DeconvNet. GLU keeps its gradient. Default: False.
+            deconvolution. GLU keeps its gradient. Default: False.
 
     Differs from Captum on purpose:
         Captum hooks ``nn.ReLU`` modules and returns the plain gradient where a network calls its
@@ -103,7 +103,7 @@ class GuidedBackprop(RuleAttribution):
 
 
 class Deconvolution(RuleAttribution):
-    """DeconvNet gradients (Zeiler & Fergus 2013, arXiv:1311.2901).
+    """Deconvolution, the DeconvNet of Zeiler & Fergus 2013, arXiv:1311.2901.
 
     Rectifiers send back ``g`` where ``g > 0``, whatever their input was. See
     :class:`RuleAttribution` for the arguments, the errors, and where it differs from

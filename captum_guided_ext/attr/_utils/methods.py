@@ -5,7 +5,7 @@ name                    needs, on top of the forward pass
 ======================  ===============================================
 ``gradient``            one backward pass, rule gradient
 ``input_x_gradient``    the same one
-``deconvolution``       one backward pass, rule DeconvNet
+``deconvolution``       one backward pass, rule deconvolution
 ``guided_backprop``     one backward pass, rule guided
 ``grad_cam``            a backward pass down to the layer only
 ``guided_grad_cam``     Grad-CAM's and guided backprop's, nothing more
@@ -43,7 +43,7 @@ LAYER_METHODS = ("grad_cam", "guided_grad_cam")
 _TITLES = {
     "gradient": "Gradient",
     "input_x_gradient": "Input × gradient",
-    "deconvolution": "DeconvNet",
+    "deconvolution": "Deconvolution",
     "guided_backprop": "Guided backprop",
     "grad_cam": "Grad-CAM",
     "guided_grad_cam": "Guided Grad-CAM",

@@ -20,6 +20,7 @@ from captum_guided_ext._captum import InternalAttribution
 from captum_guided_ext.attr._core import guided_grad_cam
 from captum_guided_ext.attr._core.guided_backprop_deconvnet import RuleAttribution
 from captum_guided_ext.attr._utils.gradient import rule_gradient_func
+from captum_guided_ext.autograd import as_rule
 
 if TYPE_CHECKING:
     from typing import TypeVar
@@ -42,7 +43,7 @@ _REASONS: tuple[tuple[type | tuple[type, ...], str], ...] = (
 )
 
 
-def with_rule(attribution: AttributionT, rule: BackwardRule) -> AttributionT:
+def with_rule(attribution: AttributionT, rule: BackwardRule | str) -> AttributionT:
     """Return a copy of a Captum gradient attribution whose gradients follow ``rule``.
 
     Works for every method that asks ``self.gradient_func`` for its gradients: ``Saliency``,
@@ -52,10 +53,12 @@ def with_rule(attribution: AttributionT, rule: BackwardRule) -> AttributionT:
 
     Args:
         attribution: The method; it is not changed.
-        rule: ``GRADIENT``, ``DECONVNET``, ``GUIDED`` or one of your own.
+        rule: ``GRADIENT``, ``DECONVNET``, ``GUIDED``, their names ("gradient", "deconvolution",
+            "guided"), or a rule of your own.
 
     Raises:
         TypeError: for a method that would ignore the rule, saying which way there is.
+        ValueError: for an unknown name of a rule.
 
     Example:
         >>> with_rule(IntegratedGradients(model), GUIDED).attribute(images, target=340)
@@ -67,5 +70,5 @@ def with_rule(attribution: AttributionT, rule: BackwardRule) -> AttributionT:
     if not isinstance(attribution, GradientAttribution):
         raise TypeError(f"with_rule needs a gradient attribution, and {name} takes no gradients")
     ruled = copy.copy(attribution)
-    ruled.gradient_func = rule_gradient_func(rule)
+    ruled.gradient_func = rule_gradient_func(as_rule(rule))
     return ruled

@@ -1,4 +1,4 @@
-"""Guided backpropagation and DeconvNet gradients of a single neuron."""
+"""Guided backpropagation and deconvolution of a single neuron."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class NeuronGuidedBackprop(NeuronRuleAttribution):
 
 
 class NeuronDeconvolution(NeuronRuleAttribution):
-    """DeconvNet gradients of a neuron (Zeiler & Fergus 2013, arXiv:1311.2901).
+    """Deconvolution of a neuron, as in the DeconvNet of Zeiler & Fergus 2013, arXiv:1311.2901.
 
     See :class:`NeuronRuleAttribution` for the arguments and errors.
 
