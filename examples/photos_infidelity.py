@@ -19,7 +19,7 @@ import captum_guided_ext as cg
 from captum_guided_ext.evaluation import InfidelityMetric, SensitivityMetric
 from captum_guided_ext.metrics import NoisyBaseline, SquareRemoval, UniformBall
 from captum_guided_ext.networks import load_network
-from captum_guided_ext.pictures import PreparedPictures, open_data
+from captum_guided_ext.pictures import PictureDataset, open_data
 
 RADIUS = 0.2  # of the noise for sensitivity
 STD = RADIUS / 3**0.5  # a Gaussian as wide as uniform noise of that radius
@@ -68,7 +68,7 @@ def main():
     arguments = parser.parse_args()
     quick = arguments.quick
     network = load(arguments.data)
-    photos = PreparedPictures(open_data(str(arguments.data / "photos")), network, use_labels=False)
+    photos = PictureDataset(open_data(str(arguments.data / "photos")), network, use_labels=False)
     number = 1 if quick else len(photos)
     for place in range(number):
         chances = network.model(photos[place][0][None]).softmax(dim=1)[0]

@@ -18,7 +18,7 @@ from captum_guided_ext.errors import DataError
 from captum_guided_ext.networks import Network, load_network
 from captum_guided_ext.pictures import (
     DEMO_SEED,
-    PreparedPictures,
+    PictureDataset,
     open_data,
     open_picture,
 )
@@ -29,7 +29,7 @@ ORIENTATION = 0x112
 
 def classes(folder, network):
     """Return the class of each picture by name."""
-    prepared = PreparedPictures(open_data(str(folder)), network, use_labels=True)
+    prepared = PictureDataset(open_data(str(folder)), network, use_labels=True)
     return {prepared.name(i): prepared[i][1] for i in range(len(prepared))}
 
 
@@ -80,7 +80,7 @@ def test_pictures_and_masks_are_laid_alike(tmp_path):
             Image.fromarray(content).save(place)
         pictures = open_data(str(case / "pictures"), masks=case / "masks")
         network = Network("n", small.cnn(), ("wren",), resize_size=10, crop_size=8)
-        x, label, mask = PreparedPictures(pictures, network, use_labels=True)[0]
+        x, label, mask = PictureDataset(pictures, network, use_labels=True)[0]
         assert label == 0
         assert x.shape == (3, 8, 8)
         assert (mask.shape, mask.dtype) == ((8, 8), torch.bool)
@@ -144,7 +144,7 @@ def test_idx_files_are_read_as_mnists(tmp_path, compress):
         assert data[index].label == labels[index]
         assert data[index].mask is None
     network = load_network("small_benchmark:grey")
-    x, label, mask = PreparedPictures(data, network, use_labels=True)[4]
+    x, label, mask = PictureDataset(data, network, use_labels=True)[4]
     assert (label, mask) == (2, None)
     assert torch.equal(x, torch.tensor(pixels[4][None] / 255).float())
 
@@ -154,7 +154,7 @@ def test_the_first_convolution_decides_how_many_channels_there_are(tmp_path):
     pictures = open_data(str(tmp_path))
     for name, channels in (("grey", 1), ("cnn", 3)):
         network = load_network(f"small_benchmark:{name}")
-        x, label, _ = PreparedPictures(pictures, network, use_labels=False)[0]
+        x, label, _ = PictureDataset(pictures, network, use_labels=False)[0]
         assert x.shape == (channels, 8, 8)
         assert label is None
         assert network.model(x[None]).shape == (1, small.CLASSES)

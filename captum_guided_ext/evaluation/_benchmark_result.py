@@ -80,7 +80,9 @@ class Benchmark(Result):
         rows = [dataclasses.asdict(row) | self.images[row.image]._asdict() for row in self.rows]
         return Table((*COLUMNS[:-1], *ScoredImage._fields, COLUMNS[-1]), rows, COLUMNS[4:])
 
-    def _stem(self) -> str:
+    @property
+    def stem(self) -> str:
+        """What the files of :meth:`save` are called by default, without their endings."""
         return "summary"
 
     def _files(self, stem: str) -> dict[str, bytes]:

@@ -133,7 +133,9 @@ class Comparison(Result):
     def _table(self) -> Table:
         return Table(COLUMNS, [dataclasses.asdict(row) for row in self.rows], COLUMNS[4:])
 
-    def _stem(self) -> str:
+    @property
+    def stem(self) -> str:
+        """What the files of :meth:`save` are called by default, without their endings."""
         return "comparison"
 
     def _files(self, stem: str) -> dict[str, bytes]:

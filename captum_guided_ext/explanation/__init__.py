@@ -2,6 +2,14 @@
 
 from captum_guided_ext.explanation._explain import DEFAULT_METHODS, explain
 from captum_guided_ext.explanation._explanation import Explanation
+from captum_guided_ext.explanation._photos import explain_photos
 from captum_guided_ext.explanation._shares import RegionShare, region_shares
 
-__all__ = ["DEFAULT_METHODS", "Explanation", "RegionShare", "explain", "region_shares"]
+__all__ = [
+    "DEFAULT_METHODS",
+    "Explanation",
+    "RegionShare",
+    "explain",
+    "explain_photos",
+    "region_shares",
+]

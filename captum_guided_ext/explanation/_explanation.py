@@ -141,7 +141,9 @@ class Explanation(Result):
         ]
         return Table(("method", "region", "attribution_share", "area_share", "holds_more"), rows)
 
-    def _stem(self) -> str:
+    @property
+    def stem(self) -> str:
+        """What the files of :meth:`save` are called by default, without their endings."""
         return Path(self.image).stem.replace(" ", "-")
 
     def _files(self, stem: str) -> dict[str, bytes]:

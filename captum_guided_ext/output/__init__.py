@@ -10,7 +10,7 @@ from captum_guided_ext.output._figures import (
     draw_maps,
     png,
 )
-from captum_guided_ext.output._files import remove_leftovers, write_whole
+from captum_guided_ext.output._files import remove_leftovers, writable_folder, write_whole
 from captum_guided_ext.output._provenance import (
     described,
     identity_of_data,
@@ -44,5 +44,6 @@ __all__ = [
     "sections",
     "versions",
     "wrapped",
+    "writable_folder",
     "write_whole",
 ]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from captum_guided_ext.errors import DataError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["remove_leftovers", "write_whole"]
+__all__ = ["remove_leftovers", "writable_folder", "write_whole"]
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -19,6 +23,28 @@ def write_whole(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writable_folder(path: Path) -> Iterator[Path]:
+    """Make a folder before any work is done; take a new one away if nothing was written to it.
+
+    Raises:
+        DataError: if it cannot be made or written to.
+    """
+    new = not path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise DataError(f"{path} cannot be written to: {error.strerror}") from None
+    try:
+        yield path
+    finally:
+        if new and not any(path.iterdir()):
+            path.rmdir()
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -45,9 +45,10 @@ class Result(ABC):
     def _table(self) -> Table:
         """Return its rows."""
 
+    @property
     @abstractmethod
-    def _stem(self) -> str:
-        """Return what the files of :meth:`save` are called by default."""
+    def stem(self) -> str:
+        """What the files of :meth:`save` are called by default, without their endings."""
 
     @abstractmethod
     def _files(self, stem: str) -> Mapping[str, bytes]:
@@ -85,7 +86,7 @@ class Result(ABC):
         Raises:
             DataError: if the folder cannot be written to.
         """
-        folder, files = Path(folder), self._files(stem or self._stem())
+        folder, files = Path(folder), self._files(stem or self.stem)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, content in files.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,30 +14,58 @@ from torch.utils.data import Dataset
 
 from captum_guided_ext.errors import DataError, ModelError
 from captum_guided_ext.networks import find_target
+from captum_guided_ext.pictures._sources import Pictures, open_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from captum_guided_ext.networks import Network
-    from captum_guided_ext.pictures._datasets import Pictures
 
-__all__ = ["PreparedPictures"]
+__all__ = ["PictureDataset"]
 
 
-class PreparedPictures(Dataset[tuple[Tensor, int | None, Tensor | None]]):
+class PictureDataset(Dataset[tuple[Tensor, int | None, Tensor | None]]):
     """Pictures as a network takes them: ``(input, class, mask)``.
 
+    The input is a float tensor (C, H, W); the class an index or None; the mask of the object a
+    boolean tensor (H, W) or None.
+
     Args:
-        pictures: The data.
+        data: A folder of pictures, or of one folder for each class, named as the network's classes
+            are; ``"demo"``, the pictures that come along; ``"idx:IMAGES,LABELS"``, two files as
+            MNIST's; or an object of the form of :class:`captum_guided_ext.pictures.Pictures`.
         network: Its preprocessing and its classes.
-        use_labels: Whether classes are wanted; without, they are None.
+        masks: For a folder: another one, with a PNG for each picture, of its path and size, that is
+            not 0 where the object is.
+        limit: Only this many pictures, the first ones. Default: all of a folder, 300 of the demo.
+        use_labels: Whether classes are wanted; without, they are None. Default: if there are any.
 
     Raises:
-        DataError: if a label of the data is no class of the network.
+        DataError: if there is no such data, or one of its labels is no class of the network.
+
+    Example:
+        >>> network = load_network("resnet50")
+        >>> found = benchmark(network, PictureDataset("photos", network), output="results")
     """
 
-    def __init__(self, pictures: Pictures, network: Network, *, use_labels: bool) -> None:
+    def __init__(
+        self,
+        data: str | Path | Pictures,
+        network: Network,
+        *,
+        masks: str | Path | None = None,
+        limit: int | None = None,
+        use_labels: bool | None = None,
+    ) -> None:
+        pictures: Pictures = (
+            open_data(str(data), masks=masks, limit=limit)
+            if isinstance(data, (str, Path))
+            else data
+        )
+        if use_labels is None:
+            use_labels = bool(pictures.labels)
         self._pictures = pictures
+        self._length = len(pictures) if limit is None else min(limit, len(pictures))
         self._network = network
         self._classes: list[int] | None = None
         if use_labels:
@@ -48,10 +77,10 @@ class PreparedPictures(Dataset[tuple[Tensor, int | None, Tensor | None]]):
             self._classes = _classes(pictures.labels, network)
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return self._length
 
     def __getitem__(self, index: int) -> tuple[Tensor, int | None, Tensor | None]:
-        case = self._pictures[index]
+        case = self._pictures[range(self._length)[index]]
         label = None
         if self._classes is not None and case.label is not None:
             label = self._classes[case.label]

@@ -1,0 +1,140 @@
+"""``captum-guided benchmark``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from captum_guided_ext.attr import METHODS
+from captum_guided_ext.cli._parser import UsageError, add_network, count, names
+from captum_guided_ext.evaluation import (
+    DEFAULT_METRICS,
+    METRICS,
+    LocalisationMetric,
+    benchmark,
+    local_rank,
+)
+from captum_guided_ext.networks import find_device, load_network
+from captum_guided_ext.pictures import PictureDataset, open_data
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["add_command"]
+
+_SKIPPED = 3  # the exit code
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to a parser's commands."""
+    parser = commands.add_parser(
+        "benchmark",
+        help="score attribution methods on a data set: tables with intervals and a figure",
+        description=(
+            "Score attribution methods on a data set. Rows are written as they come: a run that "
+            "was stopped goes on when the same command is run again. Many processes: torchrun "
+            "--nproc-per-node 2 -m captum_guided_ext benchmark ..."
+        ),
+        epilog=(
+            "example: captum-guided benchmark --data demo --limit 20 --output results. Exit code: "
+            "0; 1 if another process died; 2 for a mistake; 3 if pictures were skipped."
+        ),
+    )
+    add = parser.add_argument
+    add(
+        "--data",
+        required=True,
+        metavar="DATA",
+        help=(
+            "a folder of pictures, or of one folder per class; 'demo', the pictures that come "
+            "along; or idx:IMAGES,LABELS for files as MNIST's"
+        ),
+    )
+    add(
+        "--masks",
+        metavar="FOLDER",
+        help="a PNG for each picture, of the same path and size, not black where the object is",
+    )
+    add("--output", required=True, metavar="FOLDER", help="where rows, summary and figure go")
+    add_network(add, "demo for --data demo, else resnet50")
+    add(
+        "--target",
+        metavar="CLASS",
+        help=(
+            "the class to explain: label, prediction or top1, top2, ... (default: label where the "
+            "data has labels, else prediction)"
+        ),
+    )
+    add("--methods", metavar="NAME,...", help=f"{', '.join(METHODS)} (default: all)")
+    add(
+        "--metrics",
+        metavar="NAME,...",
+        help=f"{', '.join(METRICS)} (default: {', '.join(DEFAULT_METRICS)})",
+    )
+    add(
+        "--samples",
+        type=count,
+        default=10,
+        metavar="N",
+        help="perturbed inputs of each picture, for each metric (default: %(default)s)",
+    )
+    add("--limit", type=count, metavar="N", help="only the first N pictures (default: all)")
+    add("--seed", type=int, default=0, metavar="S", help="of all randomness (default: %(default)s)")
+    add(
+        "--batch-size",
+        type=count,
+        default=8,
+        metavar="B",
+        help="pictures at a time (default: %(default)s)",
+    )
+    add(
+        "--max-examples",
+        type=count,
+        default=32,
+        metavar="N",
+        help="perturbed pictures in memory at a time (default: %(default)s)",
+    )
+    parser.set_defaults(run=_run, command="benchmark")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    methods = names(arguments.methods or ",".join(METHODS), "method", METHODS)
+    metrics = names(arguments.metrics or ",".join(DEFAULT_METRICS), "metric", METRICS)
+    if arguments.seed < 0:
+        raise UsageError(f"--seed must not be negative, and is {arguments.seed}")
+    pictures = open_data(arguments.data, masks=arguments.masks, limit=arguments.limit)
+    target = arguments.target or ("label" if pictures.labels else "prediction")
+    localised = [name for name in metrics if name in LocalisationMetric().names]
+    if localised and arguments.data != "demo" and arguments.masks is None:
+        raise UsageError(f"--metrics {localised[0]} needs to know where the object is: --masks")
+    network = load_network(
+        arguments.model or ("demo" if arguments.data == "demo" else "resnet50"),
+        weights=arguments.weights,
+        checkpoint=arguments.checkpoint,
+        device=_device(arguments.device),
+    )
+    found = benchmark(
+        network,
+        PictureDataset(pictures, network, use_labels=target == "label"),
+        output=arguments.output,
+        methods=methods,
+        metrics=metrics,
+        target=target,
+        layer=arguments.layer,
+        n_perturb_samples=arguments.samples,
+        seed=arguments.seed,
+        batch_size=arguments.batch_size,
+        limit=arguments.limit,
+        max_examples_per_batch=arguments.max_examples,
+    )
+    if found is None:
+        return 0
+    print(found)
+    return _SKIPPED if found.skipped else 0
+
+
+def _device(name: str) -> str:
+    """Give each process of one machine a GPU of its own."""
+    device = find_device(name)
+    is_one_of_many = str(device) == "cuda" and "LOCAL_RANK" in os.environ
+    return f"cuda:{local_rank()}" if is_one_of_many else str(device)

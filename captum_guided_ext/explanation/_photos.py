@@ -1,0 +1,67 @@
+"""From photos to figures and reports on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from captum_guided_ext.explanation._explain import DEFAULT_METHODS, explain
+from captum_guided_ext.pictures import lay_regions, open_photo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from captum_guided_ext.explanation._explanation import Explanation
+    from captum_guided_ext.networks import Network
+    from captum_guided_ext.pictures import Photo
+
+__all__ = ["explain_photos"]
+
+
+def explain_photos(
+    network: Network,
+    photos: Iterable[Photo | str | Path],
+    *,
+    output: str | Path,
+    target: str = "prediction",
+    methods: Sequence[str] = DEFAULT_METHODS,
+    layer: str | None = None,
+) -> Iterator[tuple[Explanation, Path]]:
+    """Explain photos one by one, and write the figure and the report of each.
+
+    Args:
+        network: As in :func:`captum_guided_ext.explain`.
+        photos: What :func:`captum_guided_ext.pictures.open_photo` returns, or paths.
+        output: The folder for ``NAME.png`` and ``NAME.json``. Of two photos of one name, the
+            second's files are called ``NAME-2``.
+        target: As in :func:`captum_guided_ext.explain`.
+        methods: As in :func:`captum_guided_ext.explain`.
+        layer: As in :func:`captum_guided_ext.explain`.
+
+    Yields:
+        The explanation, and the file of its figure.
+
+    Raises:
+        DataError: for a picture that cannot be read, or a folder that cannot be written to.
+        CaptumGuidedError: as :func:`captum_guided_ext.explain`.
+    """
+    stems: list[str] = []
+    for given in photos:
+        photo = open_photo(given) if isinstance(given, (str, Path)) else given
+        explanation = explain(
+            network,
+            photo.image,
+            name=photo.name,
+            target=target,
+            methods=methods,
+            layer=layer,
+            regions=photo.regions and lay_regions(photo.regions, network.lay_mask),
+        )
+        stems.append(_free(explanation.stem, stems))
+        figure, _ = explanation.save(output, stem=stems[-1])
+        yield explanation, figure
+
+
+def _free(stem: str, stems: Sequence[str]) -> str:
+    taken = sum(1 for other in stems if other == stem or other.startswith(f"{stem}-"))
+    return f"{stem}-{taken + 1}" if stem in stems else stem

@@ -1,0 +1,69 @@
+"""A picture to explain, with the regions of it that are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from PIL import Image
+
+from captum_guided_ext.demo import CATEGORIES, PictureWorld
+from captum_guided_ext.errors import DataError, nearest
+from captum_guided_ext.pictures._reading import open_picture
+from captum_guided_ext.pictures._region_files import load_regions
+from captum_guided_ext.pictures._sources import DEMO_SEED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from captum_guided_ext.pictures._regions import Mask
+
+__all__ = ["Photo", "demo_photo", "open_photo"]
+
+
+class Photo(NamedTuple):
+    """One picture.
+
+    Attributes:
+        name: What to call it.
+        image: RGB, upright, at its own size.
+        regions: Masks of it by name, (H, W) each; None where none are known.
+    """
+
+    name: str
+    image: Image.Image
+    regions: Mapping[str, Mask] | None = None
+
+
+def open_photo(path: str | Path, *, regions: str | Path | None = None) -> Photo:
+    """Read a picture, and the file of its regions if there is one.
+
+    Args:
+        path: The picture.
+        regions: A label image or a COCO file, as :func:`load_regions` reads it.
+
+    Raises:
+        DataError: if one of them is not there, cannot be read or does not fit the other.
+    """
+    path = Path(path)
+    try:
+        image = open_picture(path)
+    except FileNotFoundError:
+        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise DataError(f"there is no picture {path}{nearest(path.name, beside)}") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read as a picture: {error}") from None
+    return _with_regions(Photo(path.name, image), regions)
+
+
+def demo_photo(*, regions: str | Path | None = None) -> Photo:
+    """Return the picture that comes along, with its parts as regions unless others are given."""
+    picture = PictureWorld(1, seed=DEMO_SEED)[0]
+    image = Image.fromarray(picture.image)
+    return _with_regions(Photo(CATEGORIES[picture.label], image, picture.masks), regions)
+
+
+def _with_regions(photo: Photo, file: str | Path | None) -> Photo:
+    if file is None:
+        return photo
+    return photo._replace(regions=load_regions(file, photo.image.size, file_name=photo.name))

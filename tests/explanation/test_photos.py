@@ -1,0 +1,67 @@
+"""From photos to figures and reports on disk, without the command line."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from captum_guided_ext.errors import DataError
+from captum_guided_ext.explanation import explain, explain_photos
+from captum_guided_ext.networks import load_network
+from captum_guided_ext.pictures import Photo, demo_photo, open_photo
+
+QUICK = {"methods": ["gradient"], "target": "top2"}
+
+
+@pytest.fixture(scope="module")
+def network():
+    return load_network("demo")
+
+
+@pytest.fixture
+def photo(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a photo.png")
+    labels = np.zeros((60, 90), np.uint8)
+    labels[:, 45:] = 1
+    Image.fromarray(labels).save(tmp_path / "regions.png")
+    return tmp_path / "a photo.png"
+
+
+def test_each_photo_is_opened_explained_and_written(network, photo, tmp_path):
+    output = tmp_path / "made" / "here"
+    with_regions = open_photo(photo, regions=tmp_path / "regions.png")
+    found = list(explain_photos(network, [photo, with_regions], output=output, **QUICK))
+    figures = [output / "a-photo.png", output / "a-photo-2.png"]
+    assert [figure for _, figure in found] == figures
+    assert {f.name for f in output.iterdir()} == {
+        "a-photo.png", "a-photo.json", "a-photo-2.png", "a-photo-2.json",
+    }  # fmt: skip
+    alone = explain(network, Image.open(photo), name="a photo.png", **QUICK)
+    assert found[0][0].to_dict() == alone.to_dict()
+    assert json.loads((output / "a-photo.json").read_text()) == alone.to_dict()
+    assert [share.name for share in found[1][0].shares["gradient"]] == ["region 1", "background"]
+
+
+def test_photos_are_explained_one_by_one(network, tmp_path):
+    photos = explain_photos(network, [demo_photo(), "nowhere.jpg"], output=tmp_path, **QUICK)
+    explanation, _ = next(photos)
+    assert explanation.image == "striped cat"
+    assert {share.name for share in explanation.shares["gradient"]} == {
+        "face", "fur", "background",
+    }  # fmt: skip
+    with pytest.raises(DataError, match="there is no picture nowhere"):
+        next(photos)
+    assert len(list(tmp_path.iterdir())) == 2  # what was finished is kept
+
+
+def test_a_photo_that_cannot_be_opened_is_named(photo, tmp_path):
+    with pytest.raises(DataError, match=r"no picture .*a phot\.png; the nearest are a photo\.png"):
+        open_photo(photo.with_name("a phot.png"))
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(DataError, match=r"text\.png cannot be read as a picture: cannot identify"):
+        open_photo(tmp_path / "text.png")
+    with pytest.raises(DataError, match=r"regions\.png is for a picture of 90 x 60 pixels"):
+        demo_photo(regions=tmp_path / "regions.png")
+    assert isinstance(open_photo(str(photo)), Photo)
