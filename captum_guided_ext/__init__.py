@@ -1,4 +1,8 @@
-"""Guided backprop, deconvolution and Guided Grad-CAM, right on every network or it says so."""
+"""Guided backprop, deconvolution and Guided Grad-CAM, right on every network or it says so.
+
+What is here, in ``attr``, ``metrics`` and ``demo`` is for users, and stays. Every other folder says
+in its ``__init__`` what the folders above it take; ``examples/api.md`` lists the public names.
+"""
 
 from captum_guided_ext.attr import (
     Deconvolution,
@@ -18,35 +22,76 @@ from captum_guided_ext.autograd import (
     RectifierReport,
     rectifiers,
 )
-from captum_guided_ext.errors import NoRectifierError, OpaqueGraphError
-from captum_guided_ext.evaluation import benchmark, compare
+from captum_guided_ext.errors import (
+    CaptumGuidedError,
+    CaptumVersionError,
+    DataError,
+    ModelError,
+    NoRectifierError,
+    OpaqueGraphError,
+    OtherProcessError,
+)
+from captum_guided_ext.evaluation import (
+    Benchmark,
+    Comparison,
+    InfidelityMetric,
+    LocalisationMetric,
+    Metric,
+    Score,
+    ScoredBatch,
+    SensitivityMetric,
+    benchmark,
+    compare,
+)
+from captum_guided_ext.explanation import Explanation, explain
 from captum_guided_ext.metrics import (
     infidelity,
     infidelity_perturb_func_decorator,
     sensitivity_max,
 )
+from captum_guided_ext.networks import Network, load_network
+from captum_guided_ext.output import package_version
+from captum_guided_ext.pictures import PictureDataset
 
-__version__ = "0.1.0"
+__version__ = package_version()
 
 __all__ = [
     "DECONVNET",
     "GRADIENT",
     "GUIDED",
     "BackwardRule",
+    "Benchmark",
+    "CaptumGuidedError",
+    "CaptumVersionError",
+    "Comparison",
+    "DataError",
     "Deconvolution",
+    "Explanation",
     "ForwardPass",
     "GuidedBackprop",
     "GuidedGradCam",
     "GuidedReLU",
+    "InfidelityMetric",
+    "LocalisationMetric",
+    "Metric",
+    "ModelError",
+    "Network",
     "NeuronDeconvolution",
     "NeuronGuidedBackprop",
     "NoRectifierError",
     "OpaqueGraphError",
+    "OtherProcessError",
+    "PictureDataset",
     "RectifierReport",
+    "Score",
+    "ScoredBatch",
+    "SensitivityMetric",
     "benchmark",
     "compare",
+    "explain",
     "infidelity",
     "infidelity_perturb_func_decorator",
+    "load_network",
     "rectifiers",
     "sensitivity_max",
     "with_rule",

@@ -9,6 +9,8 @@
         ├── ModelError            a network, its weights, a layer, a target or a device
         ├── DataError             pictures, regions, a data set or a folder of results
         └── CaptumVersionError    an installed Captum that lacks something
+    RuntimeError
+    └── OtherProcessError         another process of a run has failed, and says why itself
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ __all__ = [
     "ModelError",
     "NoRectifierError",
     "OpaqueGraphError",
+    "OtherProcessError",
     "brief",
     "nearest",
     "warn_user",
@@ -68,6 +71,10 @@ class DataError(CaptumGuidedError):
 
 class CaptumVersionError(CaptumGuidedError):
     """The installed Captum lacks a part that is needed here."""
+
+
+class OtherProcessError(RuntimeError):
+    """Another process of the run has failed; what failed is said by that one."""
 
 
 def nearest(name: str, names: Iterable[str], *, otherwise: int | None = 0) -> str:

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import subprocess
@@ -152,6 +153,9 @@ def test_all_that_a_module_exports_is_there(module):
 
 PUBLIC = {
     "captum_guided_ext": [
+        "explain", "load_network", "Network", "PictureDataset", "Explanation", "Comparison",
+        "Benchmark", "Metric", "Score", "InfidelityMetric", "SensitivityMetric",
+        "LocalisationMetric", "CaptumGuidedError", "DataError", "ModelError",
         "GuidedBackprop", "Deconvolution", "GuidedGradCam", "NeuronGuidedBackprop",
         "NeuronDeconvolution", "BackwardRule", "GRADIENT", "DECONVNET", "GUIDED", "with_rule",
         "rectifiers", "ForwardPass", "RectifierReport", "GuidedReLU", "NoRectifierError",
@@ -161,7 +165,9 @@ PUBLIC = {
     "captum_guided_ext.metrics": [
         "infidelity", "sensitivity_max", "infidelity_perturb_func_decorator", "sensitivity",
         "sensitivity_mean", "UniformBall", "GaussianNoise", "NoisyBaseline", "SquareRemoval",
+        "relevance_mass", "pointing_game",
     ],
+    "captum_guided_ext.demo": ["CATEGORIES", "PictureWorld", "load_demo_network", "prepare"],
     "captum_guided_ext.attr": [
         "GuidedBackprop", "Deconvolution", "GuidedGradCam", "NeuronGuidedBackprop",
         "NeuronDeconvolution",
@@ -172,9 +178,21 @@ PUBLIC = {
 @pytest.mark.parametrize("module", PUBLIC)
 def test_the_promised_names(module):
     assert set(PUBLIC[module]) <= set(importlib.import_module(module).__all__)
-    for part in (captum_guided_ext.attr, captum_guided_ext.metrics):
+    for part in (captum_guided_ext.attr, captum_guided_ext.metrics, captum_guided_ext.demo):
         for name in set(part.__all__) & set(captum_guided_ext.__all__):
             assert getattr(captum_guided_ext, name) is getattr(part, name)
+
+
+def test_the_page_of_public_names_is_what_the_docstrings_say():
+    root = PACKAGE.parent / "examples"
+    spec = importlib.util.spec_from_file_location("public_names", root / "public_names.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    page = (root / "api.md").read_text(encoding="utf-8")
+    assert page == made.page(), "run: python examples/public_names.py > examples/api.md"
+    for module in ("", ".attr", ".metrics", ".demo"):
+        for name in importlib.import_module(f"captum_guided_ext{module}").__all__:
+            assert f"`{name}`" in page
 
 
 def public_things():

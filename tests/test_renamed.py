@@ -53,7 +53,7 @@ WITHOUT_HELPERS = f"""
 import importlib, torch
 for module, name in {HELPERS}:
     delattr(importlib.import_module(module), name)
-import captum_guided_ext as cg
+import captum_guided_ext as cg, captum_guided_ext.demo
 net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
 try:
     cg.GuidedBackprop(net).attribute(torch.ones(1, 2), target=0)

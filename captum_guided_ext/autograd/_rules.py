@@ -69,8 +69,11 @@ class BackwardRule:
 
 
 GRADIENT = BackwardRule("gradient", clips_gradient=False, gated_by_input=True)
+"""Autograd's own: keep the gradient where the input was positive (Simonyan et al. 2013)."""
 DECONVNET = BackwardRule("deconvolution", clips_gradient=True, gated_by_input=False)
+"""Keep what is positive of the gradient, whatever the input was (Zeiler & Fergus 2013)."""
 GUIDED = BackwardRule("guided", clips_gradient=True, gated_by_input=True)
+"""Keep what is positive of the gradient where the input was positive (Springenberg et al. 2014)."""
 _NAMED = {rule.name: rule for rule in (GRADIENT, DECONVNET, GUIDED)}
 
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from captum_guided_ext.cli import _benchmark, _explain
 from captum_guided_ext.cli._parser import USAGE_ERROR, Parser
-from captum_guided_ext.errors import CaptumGuidedError
-from captum_guided_ext.evaluation import OtherProcessError
+from captum_guided_ext.errors import CaptumGuidedError, OtherProcessError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from captum_guided_ext.evaluation._metrics import (
     LocalisationMetric,
     SensitivityMetric,
 )
-from captum_guided_ext.evaluation._processes import OtherProcessError, local_rank
+from captum_guided_ext.evaluation._processes import local_rank
 
 __all__ = [
     "DEFAULT_METRICS",
@@ -22,7 +22,6 @@ __all__ = [
     "InfidelityMetric",
     "LocalisationMetric",
     "Metric",
-    "OtherProcessError",
     "Score",
     "ScoredBatch",
     "SensitivityMetric",

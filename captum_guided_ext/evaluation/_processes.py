@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import torch.distributed as dist
 
+from captum_guided_ext.errors import OtherProcessError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["OtherProcessError", "Processes", "joined_processes", "local_rank"]
+__all__ = ["Processes", "joined_processes", "local_rank"]
 
 # A process that finishes first waits for the others: death is noticed by the lost connection.
 _PATIENCE = timedelta(days=7)
@@ -28,10 +30,6 @@ _DEATH = (
     "another process of this run has died or was stopped: the finished rows are kept; run the same "
     "command again to go on"
 )
-
-
-class OtherProcessError(RuntimeError):
-    """Another process of the run has failed; what failed is said by that one."""
 
 
 def local_rank() -> int:

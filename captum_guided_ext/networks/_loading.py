@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from captum_guided_ext import demo
 from captum_guided_ext.errors import ModelError, brief, nearest
 from captum_guided_ext.networks._checkpoints import fill, from_checkpoint, read_state_dict
 from captum_guided_ext.networks._network import Network
@@ -134,6 +133,8 @@ def _download(key: str, entry: Any) -> nn.Module:
 
 
 def _demo() -> Network:
+    from captum_guided_ext import demo  # noqa: PLC0415 - drawing takes its time to import
+
     record = demo.training_record()
     right = round(record["test_accuracy"] * record["test_pictures"])
     return Network(
@@ -151,6 +152,8 @@ def _demo() -> Network:
 
 
 def _demo_tensor(image: Image.Image) -> Tensor:
+    from captum_guided_ext import demo  # noqa: PLC0415
+
     return demo.prepare(np.array(image))
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image
 
-from captum_guided_ext.demo import CATEGORIES, PictureWorld
 from captum_guided_ext.errors import DataError, nearest
 from captum_guided_ext.pictures._reading import open_picture
 from captum_guided_ext.pictures._region_files import load_regions
@@ -58,6 +57,8 @@ def open_photo(path: str | Path, *, regions: str | Path | None = None) -> Photo:
 
 def demo_photo(*, regions: str | Path | None = None) -> Photo:
     """Return the picture that comes along, with its parts as regions unless others are given."""
+    from captum_guided_ext.demo import CATEGORIES, PictureWorld  # noqa: PLC0415
+
     picture = PictureWorld(1, seed=DEMO_SEED)[0]
     image = Image.fromarray(picture.image)
     return _with_regions(Photo(CATEGORIES[picture.label], image, picture.masks), regions)

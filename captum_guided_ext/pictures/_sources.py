@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from PIL import Image
 
-from captum_guided_ext.demo import CATEGORIES, PictureWorld
 from captum_guided_ext.errors import DataError, nearest
 from captum_guided_ext.pictures._reading import open_picture
 
@@ -96,6 +95,8 @@ def open_data(spec: str, *, masks: str | Path | None = None, limit: int | None =
 
 class _Demo:
     def __init__(self, length: int) -> None:
+        from captum_guided_ext.demo import CATEGORIES, PictureWorld  # noqa: PLC0415
+
         self._world = PictureWorld(length, seed=DEMO_SEED)
         self.description = "the demo's picture world"
         self.labels = CATEGORIES
