@@ -89,7 +89,6 @@ TORCHSCRIPT = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.parametrize("name", TORCHSCRIPT)
 def test_without_a_part_of_torchscript_only_scripts_are_refused(name, monkeypatch):
     net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))

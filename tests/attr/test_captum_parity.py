@@ -599,13 +599,6 @@ def build(kind, act):
         return kind(act).eval(), torch.randn(2, 3, 12, 12)
 
 
-def traced(model, x):
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", FutureWarning)
-        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
-        return torch.jit.trace(model, x)
-
-
 def assert_captum_differs(name, model, x, eager=None, target=2):
     expected = reference_gradient(eager or model, x, RULES[name], target)
     assert expected.any()
@@ -652,10 +645,9 @@ def test_captum_differs_on_mobilenet(name):
 @pytest.mark.parametrize("name", RULES)
 def test_captum_differs_on_a_traced_module(name):
     model, x = build(Small, nn.ReLU())
-    assert_captum_differs(name, traced(model, x), x, eager=model)
+    assert_captum_differs(name, torch.jit.trace(model, x), x, eager=model)
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not")  # dynamo's
 @pytest.mark.parametrize("name", RULES)
 def test_captum_differs_on_a_compiled_module_that_has_run(name):
     model, x = build(Small, nn.ReLU())

@@ -3,7 +3,6 @@ import re
 import subprocess
 import sys
 from itertools import count
-from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from places import DATA
 from torch import nn
 from torchvision import models
 
@@ -19,7 +19,6 @@ from captum_guided_ext.attr._utils.layers import default_layer, resolve_layer
 from captum_guided_ext.errors import ModelError
 from captum_guided_ext.networks import Network, find_device, find_target, load_network
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 SQUEEZENET = DATA / "squeezenet1_0_imagenet" / "squeezenet1_0_imagenet.pth"
 IMAGENET = models.ResNet50_Weights.DEFAULT.meta["categories"]
 
@@ -661,7 +660,6 @@ def test_default_layer_without_any_map():
         default_layer(nn.Sequential(conv(3, 4)), torch.randn(3, 4, 4))
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit")
 def test_default_layer_of_torchscript():
     model = nn.Sequential(conv(3, 4), torch.jit.script(conv(4, 4)), *HEAD)
     with pytest.raises(ModelError, match=r"TorchScript hides .* name one \(--layer\)"):

@@ -208,14 +208,6 @@ def test_methods_that_do_not_apply_are_named_with_their_errors():
     assert all("SiLU" in str(error) for error in errors.values())
 
 
-@contextlib.contextmanager
-def jit_warnings():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", FutureWarning)
-        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
-        yield
-
-
 class Outer(nn.Module):
     """Counts its runs around an inner part."""
 
@@ -231,13 +223,11 @@ class Outer(nn.Module):
 
 
 def scripted(part, x):
-    with jit_warnings():
-        return torch.jit.script(part)
+    return torch.jit.script(part)
 
 
 def traced(part, x):
-    with jit_warnings():
-        return torch.jit.trace(part, x)
+    return torch.jit.trace(part, x)
 
 
 def compiled(part, x):
@@ -254,7 +244,6 @@ def compiled_in_a_closure(part, x):
     return Hiding()
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not")  # dynamo's
 @pytest.mark.parametrize(
     ("wrap", "runs"),
     [(scripted, 1), (traced, 1), (compiled, 1), (compiled_in_a_closure, 2)],
@@ -280,7 +269,6 @@ def test_parts_that_hide_their_rectifiers(counted, wrap, runs):
     torch._dynamo.reset()
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not")  # dynamo's
 def test_a_compiled_network_is_unwrapped_and_run_once(counted):
     model, x = make(Scriptable, (4, 5))
     torch._dynamo.reset()

@@ -24,11 +24,6 @@ from captum_guided_ext import (
 from captum_guided_ext.attr._utils.layers import resolve_layer
 from captum_guided_ext.autograd._reruns import forced_eager
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
-]
 needs_stance = pytest.mark.skipif(
     not hasattr(torch.compiler, "set_stance"), reason="this torch has no set_stance"
 )

@@ -5,13 +5,13 @@ import gzip
 import json
 import re
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
 import small_benchmark as small
 import torch
 from PIL import Image
+from places import DATA
 
 from captum_guided_ext.demo import CATEGORIES, PictureWorld
 from captum_guided_ext.errors import DataError
@@ -23,7 +23,7 @@ from captum_guided_ext.pictures import (
     open_picture,
 )
 
-MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist"
+MNIST = DATA / "mnist"
 ORIENTATION = 0x112
 
 

@@ -273,7 +273,6 @@ def has_compiler():
     return any(map(shutil.which, ("c++", "g++", "clang++")))
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not")  # dynamo's
 @pytest.mark.usefixtures("dynamo")
 @pytest.mark.parametrize(
     "backend",
@@ -301,7 +300,6 @@ def test_compiled_as_one_graph(rule, backend):
         assert torch.equal(got, expected)
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not")  # dynamo's
 @pytest.mark.usefixtures("dynamo")
 @each_rule
 def test_compiled_bfloat16(rule):

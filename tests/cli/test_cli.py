@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from places import DATA
 
 from captum_guided_ext import cli
 from captum_guided_ext.demo import CATEGORIES, PictureWorld
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 SQUEEZENET = DATA / "squeezenet1_0_imagenet" / "squeezenet1_0_imagenet.pth"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not there")
 

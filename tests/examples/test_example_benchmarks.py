@@ -4,12 +4,10 @@ import csv
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import DATA, ROOT
 
-ROOT = Path(__file__).parents[1]
-DATA = ROOT / ".." / "shared" / "data"
 METRICS = {"infidelity", "infidelity_square", "sensitivity_max"}
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not there")
 

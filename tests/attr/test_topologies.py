@@ -140,8 +140,6 @@ def test_every_rectifier_on_the_path_is_reported(topology):
 def jit(compile_, *arguments, **options):
     """Call ``torch.jit.script`` or ``torch.jit.trace``, which are deprecated but still in use."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", FutureWarning)
-        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
         # the attention of a transformer looks at its shapes while it is traced
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
         return compile_(*arguments, **options)
@@ -428,7 +426,6 @@ def compiles(test):
     Dynamo looks at every tensor's ``.grad``. It keeps the warning it gets for that from being
     shown, but not from being made an error here.
     """
-    test = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not")(test)
     return pytest.mark.usefixtures("dynamo")(test)
 
 

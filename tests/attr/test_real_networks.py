@@ -3,19 +3,18 @@
 import contextlib
 import warnings
 from functools import cache
-from pathlib import Path
 
 import captum.attr
 import pytest
 import torch
 from PIL import Image
+from places import DATA
 from reference import rectifier_calls, reference_gradient
 from resnet20 import ResNet20
 from torchvision import models, transforms
 
 from captum_guided_ext import Deconvolution, GuidedBackprop, GuidedGradCam, rectifiers
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 WEIGHTS = {
     "squeezenet": DATA / "squeezenet1_0_imagenet" / "squeezenet1_0_imagenet.pth",
     "resnet20": DATA / "resnet20_cifar10" / "resnet20_cifar10.pt",

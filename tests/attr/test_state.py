@@ -411,7 +411,6 @@ def test_after_a_warning_that_is_an_error(call):
             call(model, x)
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not")  # dynamo's
 @pytest.mark.skipif(not hasattr(torch.compiler, "set_stance"), reason="torch has no stances")
 @pytest.mark.parametrize("kind", [Stop, KeyboardInterrupt])
 def test_after_a_model_raised_that_was_forced_to_run_eagerly(kind):
@@ -558,7 +557,9 @@ class MeetingInTheSearch(Net):
 @pytest.mark.filterwarnings("ignore:the model is in training mode")
 @pytest.mark.parametrize("training", [True, False])
 def test_four_threads_look_for_the_default_layer_at_once(training):
-    model, x = MeetingInTheSearch(4).train(training), make()[1]
+    alone, x = make()
+    model = MeetingInTheSearch(4).train(training)
+    model.load_state_dict(alone.state_dict())
     flags = [module.training for module in model.modules()]
     places = [None, "search", None, "forward pass"]
 
