@@ -48,7 +48,7 @@ class LoweredModule(nn.Module):
 
 
 class LoweredFunction:
-    """A scripted function, likewise."""
+    """A scripted function run in the same way."""
 
     def __init__(self, function: Any) -> None:
         self._function = function

@@ -177,7 +177,7 @@ class SensitivityMetric:
 
 @dataclass(frozen=True)
 class LocalisationMetric:
-    """Whether the attribution lies on the object, where it is known where that is.
+    """Whether the attribution lies on the object, where there is a mask of it.
 
     A place counts with the sum of its channels' absolute values. A map that is zero everywhere
     scores 0. Among several places of the largest value, the pointing game's hit is the share of

@@ -58,7 +58,7 @@ def explain(
     Raises:
         ModelError: for a layer or class the network does not have.
         NoRectifierError: if none of ``methods`` applies to the network.
-        OpaqueGraphError: likewise.
+        OpaqueGraphError: if a rectifier may hide where none of them can be applied.
     """
     x = network.prepare(image).unsqueeze(0).to(network.device)
     found = FoundLayer()

@@ -161,7 +161,8 @@ def main_method(maps: Mapping[str, Tensor]) -> str:
 def _report(explanation: Explanation) -> Iterator[tuple[str, Iterable[str]]]:
     size = " x ".join(map(str, explanation.view.size))
     yield "picture", [f"{explanation.image}, seen by the network at {size}"]
-    yield "network", [f"{explanation.network} ({explanation.weights})"]
+    weights = f" ({explanation.weights})" if explanation.weights else ""
+    yield "network", [f"{explanation.network}{weights}"]
     yield (
         "prediction",
         [f"{percent(one.probability):>5}  {one.name}" for one in explanation.predictions],

@@ -46,7 +46,7 @@ class Perturbation(ABC):
         Args:
             x: Examples along dimension 0.
             baseline: What the caller's ``baselines`` say; None where they say nothing.
-            samples: The how-manieth perturbation of its image each example is, from 0.
+            samples: The number of each perturbation of its image, from 0.
             generator: Source of all randomness, on the device of ``x``; None for the global one.
         """
 
@@ -54,7 +54,7 @@ class Perturbation(ABC):
         """Raise ``ValueError`` where this perturbation cannot be made of ``inputs``."""
 
     def check_count(self, inputs: Sequence[Tensor], samples: int) -> None:  # noqa: B027
-        """Raise ``ValueError`` where so many samples of each example make no score."""
+        """Raise ``ValueError`` where this number of samples of each example makes no score."""
 
     def __call__(
         self,

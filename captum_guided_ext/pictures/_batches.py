@@ -1,4 +1,4 @@
-"""Batches of a data set with the numbers of their images; what cannot be read is told apart."""
+"""Batches of a data set, and which of their images could not be read."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _collate(items: Sequence[tuple[int, Any]]) -> LoadedBatch:
 def load_batches(
     data: Dataset[Any], indices: Sequence[Sequence[int]], *, workers: int
 ) -> Iterator[LoadedBatch]:
-    """Read batches in order, by so many processes (0: by this one)."""
+    """Read batches in order; by this process, or by this number of ``workers``."""
     loader = DataLoader(
         _Readable(data),
         batch_sampler=[list(batch) for batch in indices],

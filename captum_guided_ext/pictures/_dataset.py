@@ -95,7 +95,7 @@ class PictureDataset(Dataset[tuple[Tensor, int | None, Tensor | None]]):
         return self._pictures.name(index)
 
     def describe(self) -> dict[str, Any]:
-        """Return what the data is, so that other data is told apart."""
+        """Return what the data is, so that a change of it is noticed."""
         names = "\n".join(self.name(index) for index in range(len(self)))
         return {
             "description": self._pictures.description,

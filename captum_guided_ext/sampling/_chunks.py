@@ -34,12 +34,12 @@ def per_sample(
     show_progress: bool,
     label: str,
 ) -> Tensor:
-    """Collect one number (or several) of each sample, at most so many examples at a time.
+    """Collect one number (or several) of each sample, chunk by chunk.
 
     Args:
         inputs: The batch.
         n_perturb_samples: Number of samples of each example.
-        measure: Takes the next so many samples of each example; returns shape
+        measure: Takes a count of further samples of each example; returns shape
             (..., examples, samples).
         max_examples_per_batch: As in Captum. Default, by None: ten of each example.
         show_progress: Show a progress bar on standard error.

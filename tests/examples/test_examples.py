@@ -1,12 +1,19 @@
-"""What the README and the examples say is what happens."""
+"""What the README, the pages and the examples say is what happens."""
 
 import re
 import subprocess
 import sys
 
+import captum.attr
 import pytest
+import quiet
 import torch
 from places import ROOT
+
+import captum_guided_ext
+
+# of untrained weights
+pytestmark = pytest.mark.filterwarnings("ignore:the .* is zero everywhere")
 
 
 def run(*command):
@@ -30,19 +37,67 @@ def test_where_captum_differs():
     assert "this package raises: interpolate_mode 'bilinaer' is none of" in out
 
 
-@pytest.mark.filterwarnings("ignore:the .* is zero everywhere")  # untrained weights
-def test_the_readmes_snippets(capsys):
-    torch.manual_seed(0)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 7
+def run_blocks(page):
+    """Run the Python of a page from top to bottom; return the names it has made."""
+    text = (ROOT / page).read_text(encoding="utf-8")
     names = {}
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)
-    first, *table, last = capsys.readouterr().out.splitlines()
+    torch.manual_seed(0)
+    with quiet.captum():
+        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+            exec(compile(block, page, "exec"), names)
+    return names
+
+
+def test_the_readme(capsys):
+    names = run_blocks("README.md")
+    first, *table, _ = capsys.readouterr().out.splitlines()
     assert first == "overridden: 35 ReLU6"
-    assert [line.split()[1] for line in table[2:-1]] == ["gradient", "guided_backprop", "grad_cam"]
-    assert set(names["found"]) == {"gradient", "guided"}
-    assert names["largest"].shape == (1,)
-    assert re.fullmatch(r"(\w+ \w+) \1 \d+", last)  # the class, found, and a face
+    assert [line.split()[1] for line in table[2:]] == ["gradient", "guided_backprop", "grad_cam"]
     assert names["maps"].shape == names["images"].shape
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 130
+
+
+def test_the_page_of_limits():
+    names = run_blocks("examples/limits.md")
     assert not torch.equal(names["guided"], names["gradient"])
+    assert not torch.equal(names["guided"], names["other_class"])
+    assert 0 < names["dropped"] < 1
+
+
+def test_the_page_of_differences():
+    names = run_blocks("examples/differences.md")
+    net, x = names["net"], torch.randn(20, 4, requires_grad=True)
+    (gradient,) = torch.autograd.grad(net(x)[:, 0].sum(), x)
+    with quiet.captum():
+        assert torch.equal(captum.attr.GuidedBackprop(net).attribute(x, 0), gradient)
+    assert not torch.equal(captum_guided_ext.GuidedBackprop(net).attribute(x, 0), gradient)
+
+
+def test_the_page_of_metrics():
+    names = run_blocks("examples/metrics.md")
+    assert set(names["found"]) == {"guided_backprop", "deconvolution"}
+    assert names["largest"].shape == (2,)
+    assert {float(share) for share in names["share"]["guided_backprop"]} == {1}
+
+
+def test_the_page_of_the_picture_world(capsys):
+    run_blocks("examples/picture_world.md")
+    # the class, the same class found, and the size of a face
+    assert re.fullmatch(r"(\w+ \w+) \1 \d+\n", capsys.readouterr().out)
+
+
+def test_the_page_of_ones_own(capsys):
+    run_blocks("examples/extending.md")
+    out = capsys.readouterr().out
+    for word in ("sparsity", "infidelity_dimmed", "random", "explained: owl"):
+        assert word in out
+
+
+def test_links_and_files_of_the_pages_are_there():
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "examples").glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+    for file in re.findall(r"`((?:\w+/)+_?\w+\.py)`", (ROOT / "CONTRIBUTING.md").read_text()):
+        assert (ROOT / file).exists() or (ROOT / "captum_guided_ext" / file).exists(), file
