@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -105,9 +105,9 @@ def benchmark(
         >>> found = benchmark(network, ImageFolder("photos", network.prepare), output="results")
         >>> print(found)
     """
-    run = Run.of(model, data, target, batch_size, limit, generator=generator, seed=seed)
-    function = model.model if isinstance(model, Network) else model
-    asked = MethodSet(function, methods, layer=layer, interpolate_mode=interpolate_mode)
+    network = model if isinstance(model, Network) else Network("", cast("nn.Module", model))
+    run = Run.of(network, data, target, batch_size, limit, generator=generator, seed=seed)
+    asked = MethodSet(network.model, methods, layer=layer, interpolate_mode=interpolate_mode)
     scored = find_metrics(metrics, n_perturb_samples=n_perturb_samples)
     check_positive_count("max_examples_per_batch", max_examples_per_batch)
     folder = Path(output)
@@ -115,7 +115,7 @@ def benchmark(
 
     def start() -> tuple[int, dict[int, BatchRecord]]:
         settings.update(
-            run.settings(model)
+            run.settings(network)
             | {
                 "methods": asked.describe(),
                 "metrics": {", ".join(metric.names): described(metric) for metric in scored},

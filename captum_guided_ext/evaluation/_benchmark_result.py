@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from captum_guided_ext.evaluation._records import ScoredImage, SkippedImage
 from captum_guided_ext.evaluation._rows import COLUMNS, ScoreRow
 from captum_guided_ext.evaluation._summary import SummaryLine, draw_summary, summary_table
-from captum_guided_ext.output import Result, Table, percent, png, wrapped
+from captum_guided_ext.output import Result, Table, counted, percent, png, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -73,8 +73,8 @@ class Benchmark(Result):
 
     def _headline(self) -> str:
         metrics = dict.fromkeys(line.metric for line in self.summary)
-        methods = len({line.method for line in self.summary})
-        return f"{methods} methods on {len(self.images)} images: {', '.join(metrics)}"
+        methods = counted(len({line.method for line in self.summary}), "method")
+        return f"{methods} on {counted(len(self.images), 'image')}: {', '.join(metrics)}"
 
     def _table(self) -> Table:
         rows = [dataclasses.asdict(row) | self.images[row.image]._asdict() for row in self.rows]
@@ -82,7 +82,6 @@ class Benchmark(Result):
 
     @property
     def stem(self) -> str:
-        """What the files of :meth:`save` are called by default, without their endings."""
         return "summary"
 
     def _files(self, stem: str) -> dict[str, bytes]:

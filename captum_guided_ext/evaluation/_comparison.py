@@ -18,6 +18,7 @@ from captum_guided_ext.output import (
     Result,
     Table,
     as_picture,
+    counted,
     draw_maps,
     markdown_table,
     number,
@@ -70,7 +71,7 @@ class Comparison(Result):
             for method in (*self.maps, *self.reasons)
         ]
         columns = ["method", *self._metrics, *(["reason"] if self.reasons else [])]
-        return f"{markdown_table(columns, rows)}\nmeans over {_counted(len(self._images), 'image')}"
+        return f"{markdown_table(columns, rows)}\nmeans over {counted(len(self._images), 'image')}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but inputs and maps, with the versions that made it."""
@@ -127,15 +128,14 @@ class Comparison(Result):
         return list(dict.fromkeys(row.metric for row in self.rows))
 
     def _headline(self) -> str:
-        methods = _counted(len(self.maps) + len(self.reasons), "method")
-        return f"{methods} on {_counted(len(self.inputs), 'example')}: {', '.join(self._metrics)}"
+        methods = counted(len(self.maps) + len(self.reasons), "method")
+        return f"{methods} on {counted(len(self.inputs), 'example')}: {', '.join(self._metrics)}"
 
     def _table(self) -> Table:
         return Table(COLUMNS, [dataclasses.asdict(row) for row in self.rows], COLUMNS[4:])
 
     @property
     def stem(self) -> str:
-        """What the files of :meth:`save` are called by default, without their endings."""
         return "comparison"
 
     def _files(self, stem: str) -> dict[str, bytes]:
@@ -146,7 +146,3 @@ class Comparison(Result):
         if not self._why_not_drawn():
             files[f"{stem}.png"] = png(self.plot())
         return files
-
-
-def _counted(count: int, thing: str) -> str:
-    return f"{count} {thing}{'s' if count != 1 else ''}"

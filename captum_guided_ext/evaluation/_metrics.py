@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from captum_guided_ext.errors import nearest
 from captum_guided_ext.evaluation._metric import Metric, Score, ScoredBatch
@@ -67,6 +67,7 @@ class InfidelityMetric:
     n_perturb_samples: int = 10
     normalize: bool = True
     name: str = "infidelity"
+    higher_is_better: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_positive_count("n_perturb_samples", self.n_perturb_samples)
@@ -75,11 +76,6 @@ class InfidelityMetric:
     def names(self) -> tuple[str, ...]:
         """The score's name."""
         return (self.name,)
-
-    @property
-    def higher_is_better(self) -> bool:
-        """False."""
-        return False
 
     def score(self, batch: ScoredBatch) -> dict[str, dict[str, Score]]:
         """Return the infidelity of every method, from the same perturbed inputs."""
@@ -125,18 +121,11 @@ class SensitivityMetric:
     n_perturb_samples: int = 10
     norm_ord: str | float = "fro"
     names: tuple[str, ...] = ("sensitivity_max", "sensitivity_mean")
+    higher_is_better: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_positive_count("n_perturb_samples", self.n_perturb_samples)
-        if not self.names or set(self.names) - {"sensitivity_max", "sensitivity_mean"}:
-            raise ValueError(
-                f"names must be of sensitivity_max and sensitivity_mean, and are {self.names}"
-            )
-
-    @property
-    def higher_is_better(self) -> bool:
-        """False."""
-        return False
+        _check_names(self.names, ("sensitivity_max", "sensitivity_mean"))
 
     def score(self, batch: ScoredBatch) -> dict[str, dict[str, Score]]:
         """Return the sensitivity of every method, from the same perturbed inputs."""
@@ -189,11 +178,10 @@ class LocalisationMetric:
     """
 
     names: tuple[str, ...] = ("relevance_mass", "pointing_game")
+    higher_is_better: ClassVar[bool] = True
 
-    @property
-    def higher_is_better(self) -> bool:
-        """True."""
-        return True
+    def __post_init__(self) -> None:
+        _check_names(self.names, ("relevance_mass", "pointing_game"))
 
     def score(self, batch: ScoredBatch) -> dict[str, dict[str, Score]]:
         """Return both scores of every method.
@@ -210,6 +198,11 @@ class LocalisationMetric:
             name: {m: Score(measures[name](one, batch.masks)) for m, one in batch.maps.items()}
             for name in self.names
         }
+
+
+def _check_names(names: tuple[str, ...], known: tuple[str, ...]) -> None:
+    if not names or set(names) - set(known):
+        raise ValueError(f"names must be of {' and '.join(known)}, and are {names}")
 
 
 _NAMED: tuple[InfidelityMetric | SensitivityMetric | LocalisationMetric, ...] = (

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -24,6 +22,7 @@ from captum_guided_ext.sampling import a_seed, check_positive_count
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import torch
     from torch.utils.data import Dataset
 
 __all__ = ["Run"]
@@ -44,7 +43,7 @@ class Run:
     @classmethod
     def of(
         cls,
-        model: Any,
+        network: Network,
         data: Any,
         target: str,
         batch_size: int | None,
@@ -82,17 +81,14 @@ class Run:
         images = len(data) if limit is None else min(limit, len(data))
         if images == 0:
             raise DataError("there is no image in the data")
-        module = model.model if isinstance(model, Network) else model
-        parameters = module.parameters() if isinstance(module, nn.Module) else iter(())
-        device = next((p.device for p in parameters), torch.device("cpu"))
         chosen = a_seed(generator, seed)
-        return cls(data, device, target, chosen, images, batch_size, workers)
+        return cls(data, network.device, target, chosen, images, batch_size, workers)
 
     @property
     def batches(self) -> int:
         return -(-self.images // self.batch_size)
 
-    def settings(self, model: Any) -> dict[str, Any]:
+    def settings(self, network: Network) -> dict[str, Any]:
         """Return what decides the rows, but for methods and metrics."""
         return {
             "data": identity_of_data(self.data),
@@ -100,11 +96,7 @@ class Run:
             "batch_size": self.batch_size,
             "target": self.target,
             "seed": self.seed,
-            "model": (
-                identity_of_model(model.model, name=model.name, weights=model.weights)
-                if isinstance(model, Network)
-                else identity_of_model(model)
-            ),
+            "model": identity_of_model(network.model, name=network.name, weights=network.weights),
             "device": self.device.type,
             "versions": versions(),
         }

@@ -12,6 +12,7 @@ from captum_guided_ext.attr import method_title
 from captum_guided_ext.output import (
     Estimate,
     EstimatePanel,
+    counted,
     draw_estimates,
     markdown_table,
     number,
@@ -194,7 +195,6 @@ def summary_table(lines: Iterable[SummaryLine]) -> str:
     tables: dict[str, list[tuple[Any, ...]]] = {}
     for line in lines:
         better = "higher" if line.higher_is_better else "lower"
-        images = f"{line.images} image{'s' if line.images != 1 else ''}"
         ranks = "" if line.rank is None else str(line.rank)
         if line.last_rank != line.rank:
             ranks += f" to {line.last_rank}"
@@ -207,7 +207,7 @@ def summary_table(lines: Iterable[SummaryLine]) -> str:
                 None if line.difference is None else number(line.difference),
                 _interval(line.difference_ci_low, line.difference_ci_high),
                 ranks,
-                images,
+                counted(line.images, "image"),
             )
         )
     columns = ("method", "mean", "95 % interval", "less the best", "95 % interval", "rank", "over")

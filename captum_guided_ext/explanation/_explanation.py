@@ -143,7 +143,6 @@ class Explanation(Result):
 
     @property
     def stem(self) -> str:
-        """What the files of :meth:`save` are called by default, without their endings."""
         return Path(self.image).stem.replace(" ", "-")
 
     def _files(self, stem: str) -> dict[str, bytes]:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from PIL import Image
-    from torch import Tensor, nn
+    from torch import Tensor
 
 __all__ = ["Network"]
 
@@ -53,7 +54,8 @@ class Network:
     @property
     def device(self) -> torch.device:
         """Where the parameters are; the CPU for a network without any."""
-        return next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        parameters = self.model.parameters() if isinstance(self.model, nn.Module) else iter(())
+        return next((p.device for p in parameters), torch.device("cpu"))
 
     def view(self, image: Image.Image) -> Image.Image:
         """Return what the network sees of ``image``: in its mode, resized and cut."""

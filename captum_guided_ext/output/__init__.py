@@ -20,7 +20,7 @@ from captum_guided_ext.output._provenance import (
 )
 from captum_guided_ext.output._result import Result
 from captum_guided_ext.output._tables import Table, markdown_table, number
-from captum_guided_ext.output._text import percent, sections, wrapped
+from captum_guided_ext.output._text import counted, percent, sections, wrapped
 
 __all__ = [
     "Estimate",
@@ -30,6 +30,7 @@ __all__ = [
     "Result",
     "Table",
     "as_picture",
+    "counted",
     "described",
     "draw_estimates",
     "draw_maps",

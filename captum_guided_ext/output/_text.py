@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["percent", "sections", "wrapped"]
+__all__ = ["counted", "percent", "sections", "wrapped"]
 
 _WIDTH = 96
 _MARGIN = 14
@@ -32,6 +32,11 @@ def wrapped(lines: Iterable[str]) -> str:
     """Return lines, those that are too long continued below and indented."""
     wrapper = TextWrapper(_WIDTH, subsequent_indent="  ")
     return "\n".join(wrapper.fill(line) for line in lines)
+
+
+def counted(count: int, thing: str) -> str:
+    """Return ``"1 image"``, ``"2 images"``."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 def percent(share: float) -> str:
