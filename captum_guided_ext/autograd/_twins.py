@@ -44,7 +44,7 @@ def private_twin(model: nn.Module) -> nn.Module:
     for one in twins.values():
         buffers = one._buffers.items()  # noqa: SLF001
         own = {name: None if kept is None else kept.clone() for name, kept in buffers}
-        one.__dict__ |= {"training": False, "_buffers": own}
+        vars(one).update({"training": False, "_buffers": own})
     return twin
 
 
@@ -54,6 +54,7 @@ def _hides(module: nn.Module) -> bool:
 
 
 _SHARED = frozenset(vars(nn.Module())) - {"_modules", "_forward_hooks", "_forward_pre_hooks"}
+_PLAIN = frozenset({bool, int, float, str, type(None)})  # what refers to no module
 
 
 def _twin(module: nn.Module, twins: dict[nn.Module, nn.Module]) -> nn.Module:
@@ -68,11 +69,12 @@ def _twin(module: nn.Module, twins: dict[nn.Module, nn.Module]) -> nn.Module:
     attributes = dict(module.__dict__) | {"_compiled_call_impl": None}  # set by module.compile()
     if compiled:
         attributes.pop("forward", None)  # the compiled one
-    for name in attributes.keys() - _SHARED:
-        attributes[name] = _rebound(attributes[name], twins)
+    for name, value in attributes.items():
+        if type(value) not in _PLAIN and name not in _SHARED:
+            attributes[name] = _rebound(value, twins)  # of a name that is there: no new entry
     for name in ("_modules", "_forward_hooks", "_forward_pre_hooks"):
         attributes[name] = attributes[name].copy()  # also where nothing was rebound
-    twin.__dict__ = attributes
+    vars(twin).update(attributes)
     return twin
 
 
@@ -86,11 +88,11 @@ def _rebound(value: Any, twins: dict[nn.Module, nn.Module]) -> Any:
         held = (value.func, value.args, value.keywords)
         func, args, keywords = (_rebound(one, twins) for one in held)
         return partial(func, *args, **keywords)
-    if type(value) in (list, tuple):
+    if type(value) in (list, tuple) and not _PLAIN.issuperset(map(type, value)):
         parts = [_rebound(part, twins) for part in value]
         same = all(new is old for new, old in zip(parts, value, strict=True))
         return value if same else type(value)(parts)
-    if type(value) in (dict, OrderedDict):
+    if value and type(value) in (dict, OrderedDict):
         named = [(name, _rebound(part, twins)) for name, part in list(value.items())]
         return value if all(value.get(n) is part for n, part in named) else type(value)(named)
     return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -88,8 +87,7 @@ def _without_wrappers(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in ("_orig_mod", "module"))
 
 
-@dataclass(frozen=True)
-class _Call:
+class _Call(NamedTuple):
     """One call of a submodule that returned one tensor.
 
     Attributes:
@@ -175,11 +173,11 @@ def _calls(model: nn.Module, inputs: Tensor) -> tuple[list[_Call], Any]:
             )
             calls.append(_Call(name, tuple(output.shape), learned, own, last))
 
-    twin = private_twin(model)  # nothing is done to the model itself: other threads may be using it
-    for name, module in twin.named_modules():
-        if name:
-            module.register_forward_hook(partial(note, name))
     try:
+        twin = private_twin(model)  # the model itself is not touched: other threads may use it
+        for name, module in twin.named_modules():
+            if name:
+                module.register_forward_hook(partial(note, name))
         with torch.no_grad():
             output = twin(inputs)
     except Exception as error:  # the model's own, or of state that its twin does not share
