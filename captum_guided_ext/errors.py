@@ -7,7 +7,7 @@
         ├── NoRectifierError      the rule would change nothing on this network
         ├── OpaqueGraphError      a rectifier may hide where nobody can look
         ├── ModelError            a network, its weights, a layer, a target or a device
-        ├── DataError             pictures, regions, a data set or a folder of results
+        ├── DataError             inputs, pictures, regions, data sets, folders of results
         └── CaptumVersionError    an installed Captum that lacks something
     RuntimeError
     └── OtherProcessError         another process of a run has failed, and says why itself
@@ -62,11 +62,11 @@ class OpaqueGraphError(CaptumGuidedError):
 
 
 class ModelError(CaptumGuidedError):
-    """A network, its weights, a layer, a target or a device that cannot be had."""
+    """A network, its weights, a layer, a target or a device that is not there or does not fit."""
 
 
 class DataError(CaptumGuidedError):
-    """A picture, regions, a data set or a folder of results that cannot be used."""
+    """Inputs, pictures, regions, a data set or a folder of results that cannot be used."""
 
 
 class CaptumVersionError(CaptumGuidedError):

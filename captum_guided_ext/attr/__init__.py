@@ -10,6 +10,7 @@ from captum_guided_ext.attr._utils.layers import FoundLayer as FoundLayer
 from captum_guided_ext.attr._utils.layers import find_layer as find_layer
 from captum_guided_ext.attr._utils.methods import LAYER_METHODS as LAYER_METHODS
 from captum_guided_ext.attr._utils.methods import METHODS as METHODS
+from captum_guided_ext.attr._utils.methods import check_methods as check_methods
 from captum_guided_ext.attr._utils.methods import method_title as method_title
 from captum_guided_ext.attr._utils.methods import named_maps as named_maps
 from captum_guided_ext.attr._utils.with_rule import with_rule

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_guided_ext import _captum
-from captum_guided_ext.errors import warn_user
+from captum_guided_ext.errors import DataError, ModelError, warn_user
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ def check_inputs(inputs: Any) -> tuple[Tensor, ...]:
 
     Raises:
         TypeError: for anything but floating-point tensors.
-        ValueError: for no example at all, NaN or infinity.
+        DataError: for no example at all, NaN or infinity.
     """
     if not isinstance(inputs, (Tensor, tuple)):
         raise TypeError(f"inputs must be a tensor or a tuple of tensors, not {_type(inputs)}")
@@ -48,17 +48,17 @@ def check_inputs(inputs: Any) -> tuple[Tensor, ...]:
                 "the output of the embedding that takes it"
             )
         if x.numel() == 0:
-            raise ValueError(f"{name} has shape {tuple(x.shape)}: there is nothing to explain")
+            raise DataError(f"{name} has shape {tuple(x.shape)}: there is nothing to explain")
         check_finite(x, name)
     return formatted
 
 
 def check_finite(values: Tensor, name: str) -> None:
-    """Raise ``ValueError`` where ``values`` holds NaN or infinity, with the first place."""
+    """Raise ``DataError`` where ``values`` holds NaN or infinity, with the first place."""
     finite = torch.isfinite(values)
     if not finite.all():
         first = tuple((~finite).nonzero()[0].tolist())
-        raise ValueError(
+        raise DataError(
             f"{name} holds NaN or infinity in {int((~finite).sum())} of {finite.numel()} places, "
             f"first at index {first}"
         )
@@ -89,7 +89,7 @@ def select_target(output: Tensor, target: TargetType) -> Tensor:
             returns one value per example.
 
     Raises:
-        ValueError: if ``target`` is missing, of a wrong kind or length, or out of range; the
+        ModelError: if ``target`` is missing, of a wrong kind or length, or out of range; the
             message says what the range is.
     """
     if isinstance(target, Tensor):
@@ -98,11 +98,11 @@ def select_target(output: Tensor, target: TargetType) -> Tensor:
     try:
         scores: Tensor = _captum.select_targets(output, target)
     except (AssertionError, IndexError, RuntimeError) as error:
-        raise ValueError(
+        raise ModelError(
             f"target {target!r} does not fit an output of shape {tuple(output.shape)}: {error}"
         ) from error
     if target is None and (per_example := _values_per_example(scores)) > 1:
-        raise ValueError(
+        raise ModelError(
             f"target is missing: the output has shape {tuple(output.shape)}, {per_example} values "
             f"per example, and one of them is explained at a time. Pass target={_range(output)}"
         )
@@ -118,11 +118,11 @@ def one_per_example(chosen: Tensor, whole: Tensor, choice: str) -> Tensor:
         choice: The selector, for the message.
 
     Raises:
-        ValueError: if it holds more.
+        ModelError: if it holds more.
     """
     per_example = _values_per_example(chosen)
     if per_example > 1:
-        raise ValueError(
+        raise ModelError(
             f"{choice} leaves {per_example} values per example of shape {tuple(whole.shape)}: "
             "give one index for each dimension after the first"
         )
@@ -143,7 +143,7 @@ def _check_range(output: Tensor, target: TargetType) -> None:
     """Refuse an index out of range by name: on a GPU, ``gather`` would end the process instead."""
     if isinstance(target, Tensor):
         if target.is_floating_point() or target.is_complex():
-            raise ValueError(f"target has dtype {target.dtype}: class indices are integers")
+            raise ModelError(f"target has dtype {target.dtype}: class indices are integers")
         indices: Sequence[Any] = target.flatten().tolist()
     else:
         indices = target if isinstance(target, list) else [target]
@@ -151,7 +151,7 @@ def _check_range(output: Tensor, target: TargetType) -> None:
         places = index if isinstance(index, tuple) else (index,)
         for place, size in zip(places, output.shape[1:], strict=False):
             if isinstance(place, int) and not -size <= place < size:
-                raise ValueError(f"target {index!r} is out of range: it must be {_range(output)}")
+                raise ModelError(f"target {index!r} is out of range: it must be {_range(output)}")
 
 
 def zero_examples(maps: Sequence[Tensor]) -> list[int]:

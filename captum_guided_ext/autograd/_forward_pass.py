@@ -22,6 +22,7 @@ from captum_guided_ext.autograd._recording import own_records, recorded
 from captum_guided_ext.autograd._reruns import InPlaceAsCopy, forced_eager, rewinder
 from captum_guided_ext.autograd._rules import GRADIENT, BackwardRule, as_rule
 from captum_guided_ext.autograd._twins import shadow_of
+from captum_guided_ext.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -239,7 +240,7 @@ class ForwardPass:
         """
         records = self._layer_records()
         if any(len(record) != 1 for record in records):
-            raise ValueError(
+            raise ModelError(
                 f"layer {_name(self._layer)} holds {len(records[0])} tensors, and Grad-CAM needs "
                 "a single feature map: choose a layer with one tensor"
             )
@@ -250,7 +251,7 @@ class ForwardPass:
             )
         found = [g for g in gradients if g is not None]
         if len(found) < len(records):
-            raise ValueError(f"layer {_name(self._layer)} does not lead to the output")
+            raise ModelError(f"layer {_name(self._layer)} does not lead to the output")
         return _captum.reduce_list(found), _captum.reduce_list([r[0].detach() for r in records])
 
     @contextmanager
@@ -308,7 +309,7 @@ class ForwardPass:
 
     def _layer_records(self) -> list[tuple[Tensor, ...]]:
         if not self._recorded:
-            raise ValueError(
+            raise ModelError(
                 f"layer {_name(self._layer)} put out nothing that depends on the inputs in this "
                 "forward pass: it was not called (as happens inside a scripted or traced model), "
                 "or its output is detached"
@@ -319,7 +320,7 @@ class ForwardPass:
     def _require_inputs(self, path: RulePath, what: str) -> None:
         for index, goal in enumerate(self._goals):
             if goal not in path.reached_inputs:
-                raise ValueError(
+                raise ModelError(
                     f"inputs[{index}] has no path to {what}: it is unused, or detached inside the "
                     "model (detach(), .data, numpy(), torch.no_grad(), rounding or argmax)"
                 )
@@ -376,7 +377,7 @@ def _select_neuron(record: tuple[Tensor, ...], selector: Any) -> Tensor:
     try:
         neuron: Tensor = _captum.select_neuron(record, selector)
     except (AssertionError, IndexError) as error:
-        raise ValueError(
+        raise ModelError(
             f"neuron_selector {selector!r} does not fit the layer's shape {shapes}: {error}"
         ) from error
     return checks.one_per_example(neuron, record[0], f"neuron_selector {selector!r}")

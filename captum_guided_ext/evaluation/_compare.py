@@ -11,10 +11,10 @@ from captum_guided_ext.attr import METHODS
 from captum_guided_ext.errors import ModelError
 from captum_guided_ext.evaluation._comparison import Comparison
 from captum_guided_ext.evaluation._methods import MethodSet
-from captum_guided_ext.evaluation._metric import ScoredBatch
+from captum_guided_ext.evaluation._metric import Score, ScoredBatch
 from captum_guided_ext.evaluation._metrics import DEFAULT_METRICS, find_metrics
 from captum_guided_ext.evaluation._rows import ScoreRow
-from captum_guided_ext.networks import find_target
+from captum_guided_ext.networks import Network, find_target
 from captum_guided_ext.sampling import a_seed, find_draws
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
     from captum_guided_ext._captum import TargetType
     from captum_guided_ext.evaluation._methods import Method
-    from captum_guided_ext.evaluation._metric import Metric, Score
+    from captum_guided_ext.evaluation._metric import Metric
 
 __all__ = ["compare", "compare_methods"]
 
 
 def compare(
-    model: Callable[..., Any],
+    model: Callable[..., Any] | Network,
     inputs: Tensor,
     target: TargetType | str = None,
     additional_forward_args: object = None,
@@ -55,7 +55,8 @@ def compare(
     maps cost. Both are made of the same perturbed inputs for all methods.
 
     Args:
-        model: A module or any callable that returns a tensor.
+        model: A module, any callable that returns a tensor, or a
+            :class:`~captum_guided_ext.Network`.
         inputs: The examples along dimension 0, (N, ...).
         target: Which output to explain, as in Captum; or "prediction" (the same as "top1"), the
             class with the highest score of each example, or "top2", ... Default: None, for a model
@@ -100,10 +101,11 @@ def compare(
             f"inputs must be one tensor, not {type(inputs).__name__}: pass further inputs among "
             "additional_forward_args"
         )
+    function = model.model if isinstance(model, Network) else model
     draws = find_draws(None, a_seed(generator, seed), image_indices, len(inputs), "")
     assert draws is not None  # noqa: S101 - for the type checker: there is a seed
     return compare_methods(
-        MethodSet(model, methods, layer=layer, interpolate_mode=interpolate_mode),
+        MethodSet(function, methods, layer=layer, interpolate_mode=interpolate_mode),
         find_metrics(metrics, n_perturb_samples=n_perturb_samples),
         inputs,
         target,
@@ -192,6 +194,10 @@ def _scores(metric: Metric, batch: ScoredBatch) -> Mapping[str, Mapping[str, Sco
         )
     for name, by_method in found.items():
         for method, score in by_method.items():
+            if not isinstance(score, Score):
+                raise TypeError(
+                    f"{kind} gives {name} of {method} as {type(score).__name__}: it must be a Score"
+                )
             shape = tuple(score.values.shape)
             if shape != (len(batch.inputs),):
                 raise ValueError(

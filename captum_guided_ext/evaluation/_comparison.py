@@ -71,7 +71,15 @@ class Comparison(Result):
             for method in (*self.maps, *self.reasons)
         ]
         columns = ["method", *self._metrics, *(["reason"] if self.reasons else [])]
-        return f"{markdown_table(columns, rows)}\nmeans over {counted(len(self._images), 'image')}"
+        lines = [markdown_table(columns, rows)]
+        if self.rows:
+            lines.append(f"means over {counted(len(self._images), 'image')}")
+        missing = {
+            f"{row.method} lacks {row.metric} of an image: {row.reason}"
+            for row in self.rows
+            if row.value is None and row.method in self.maps
+        }
+        return "\n".join([*lines, *sorted(missing)])
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but inputs and maps, with the versions that made it."""

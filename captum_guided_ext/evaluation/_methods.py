@@ -11,9 +11,9 @@ import torch
 from captum.attr import Attribution
 from torch import Tensor, nn
 
-from captum_guided_ext.attr import LAYER_METHODS, METHODS, find_layer, named_maps
+from captum_guided_ext.attr import LAYER_METHODS, METHODS, check_methods, find_layer, named_maps
 from captum_guided_ext.autograd import ForwardPass, check_finite
-from captum_guided_ext.errors import brief, nearest
+from captum_guided_ext.errors import brief
 from captum_guided_ext.output import described
 from captum_guided_ext.sampling import Draws, RowByRow
 
@@ -171,10 +171,9 @@ def _by_name(methods: Iterable[Method] | Mapping[str, Method]) -> dict[str, Meth
     )
     named: dict[str, Method] = {}
     for name, method in pairs:
-        if isinstance(method, str) and method not in METHODS:
-            near = nearest(method, METHODS, otherwise=None)
-            raise ValueError(f"no method is called {method!r}{near}")
-        if not callable(method) and not isinstance(method, (str, Attribution)):
+        if isinstance(method, str):
+            check_methods([method])
+        elif not callable(method) and not isinstance(method, Attribution):
             raise TypeError(
                 f"{method!r} is no attribution method: give a name, a Captum Attribution or a "
                 "function of the form of its attribute"
@@ -185,7 +184,7 @@ def _by_name(methods: Iterable[Method] | Mapping[str, Method]) -> dict[str, Meth
             )
         named[name] = method
     if not named:
-        raise ValueError(f"methods is empty: choose from {', '.join(METHODS)}")
+        check_methods([])
     return named
 
 

@@ -255,10 +255,14 @@ def _with(metric: Any, **settings: Any) -> Metric:
 
 
 def _checked(metric: Any) -> Metric:
-    if not (hasattr(metric, "names") and callable(getattr(metric, "score", None))):
+    """Return a metric that is not one of ours if it has the form of one."""
+    has_form = callable(getattr(metric, "score", None)) and not isinstance(metric, type)
+    if not (has_form and hasattr(metric, "names") and hasattr(metric, "higher_is_better")):
         raise TypeError(
-            f"{metric!r} is no metric: give a name ({', '.join(METRICS)}) or an object such as "
-            "InfidelityMetric(SquareRemoval())"
+            f"{metric!r} is no metric: give a name ({', '.join(METRICS)}) or an object that has "
+            "names, higher_is_better and score(batch), such as InfidelityMetric(SquareRemoval())"
         )
+    if isinstance(metric.names, str):
+        raise TypeError(f"names of {metric!r} must be a tuple of names, not a string")
     checked: Metric = metric
     return checked

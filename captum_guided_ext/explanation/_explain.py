@@ -6,22 +6,29 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL.Image import Image
 
-from captum_guided_ext.attr import LAYER_METHODS, METHODS, FoundLayer, find_layer, named_maps
+from captum_guided_ext.attr import (
+    LAYER_METHODS,
+    METHODS,
+    FoundLayer,
+    check_methods,
+    find_layer,
+    named_maps,
+)
 from captum_guided_ext.autograd import GUIDED, ForwardPass
+from captum_guided_ext.errors import DataError, ModelError
 from captum_guided_ext.explanation._explanation import Explanation, ScoredClass, main_method
 from captum_guided_ext.explanation._shares import region_shares
-from captum_guided_ext.networks import by_score, find_target
+from captum_guided_ext.networks import Network, by_score, find_target
 from captum_guided_ext.pictures import grid_regions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
-    from PIL.Image import Image
     from torch import Tensor
 
-    from captum_guided_ext.networks import Network
     from captum_guided_ext.pictures import Mask
 
 __all__ = ["DEFAULT_METHODS", "explain", "rank_correlation"]
@@ -56,10 +63,24 @@ def explain(
             grid.
 
     Raises:
+        TypeError: for a ``network`` or ``image`` of another kind.
+        ValueError: for an unknown method.
         ModelError: for a layer or class the network does not have.
+        DataError: for regions that do not fit the picture.
         NoRectifierError: if none of ``methods`` applies to the network.
         OpaqueGraphError: if a rectifier may hide where none of them can be applied.
     """
+    if not isinstance(network, Network):
+        raise TypeError(
+            f"network must be a Network, not {type(network).__name__}: wrap a module as "
+            'Network("name", module), with its preprocessing'
+        )
+    if not isinstance(image, Image):
+        raise TypeError(f"image must be a PIL picture, not {type(image).__name__}")
+    methods = [methods] if isinstance(methods, str) else methods
+    check_methods(methods)
+    if regions is not None and not regions:
+        raise DataError("regions is empty: leave it out for a 3 x 3 grid")
     x = network.prepare(image).unsqueeze(0).to(network.device)
     found = FoundLayer()
     if any(method in LAYER_METHODS for method in methods):
@@ -67,8 +88,14 @@ def explain(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         forward_pass = ForwardPass(network.model, x, layer=found.module)
-        classes = _ranked(network, forward_pass.output[0].detach())
-        index = find_target(target, forward_pass.output[0].detach(), network.categories)
+        if forward_pass.output.dim() != 2:  # noqa: PLR2004 - (examples, classes)
+            raise ModelError(
+                f"{network.name} returned shape {tuple(forward_pass.output.shape)}, and what is "
+                "explained here is one score for each class, (N, classes)"
+            )
+        scores = forward_pass.output[0].detach()
+        classes = _ranked(network, scores)
+        index = find_target(target, scores, network.categories)
         chosen = next(one for one in classes if one.index == index)
         contrast = next((one for one in classes if one.index != index), None)
         maps, errors = named_maps(forward_pass, index, methods, no_layer=found.reason)

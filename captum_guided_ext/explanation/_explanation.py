@@ -143,7 +143,7 @@ class Explanation(Result):
 
     @property
     def stem(self) -> str:
-        return Path(self.image).stem.replace(" ", "-")
+        return Path(self.image).stem.replace(" ", "-") or "picture"
 
     def _files(self, stem: str) -> dict[str, bytes]:
         return {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from captum_guided_ext.errors import DataError
 from captum_guided_ext.metrics import strength
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def region_shares(attribution: Tensor, regions: Mapping[str, Mask | Tensor]) -> 
     for name, given in regions.items():
         mask = np.asarray(given.cpu() if isinstance(given, Tensor) else given).astype(bool)
         if mask.shape != values.shape:
-            raise ValueError(
+            raise DataError(
                 f"region {name!r} has shape {mask.shape}, the attribution's pictures have "
                 f"{values.shape}: lay the mask as the picture was laid"
             )

@@ -63,10 +63,14 @@ class Result(ABC):
         return self._table().to_pandas()
 
     def to_csv(self, path: str | Path | None = None) -> str:
-        """Return the rows as CSV, numbers with all their digits; written to ``path`` if given."""
+        """Return the rows as CSV, numbers with all their digits; written to ``path`` if given.
+
+        Raises:
+            DataError: if ``path`` cannot be written to.
+        """
         text = self._table().to_csv()
         if path is not None:
-            write_whole(Path(path), text.encode())
+            _write(Path(path), text.encode())
         return text
 
     def to_markdown(self) -> str:
@@ -86,11 +90,17 @@ class Result(ABC):
         Raises:
             DataError: if the folder cannot be written to.
         """
-        folder, files = Path(folder), self._files(stem or self.stem)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, content in files.items():
-                write_whole(folder / name, content)
-        except OSError as error:
-            raise DataError(f"{folder} cannot be written to: {error.strerror}") from error
-        return tuple(folder / name for name in files)
+        folder = Path(folder)
+        return tuple(
+            _write(folder / name, content)
+            for name, content in self._files(stem or self.stem).items()
+        )
+
+
+def _write(path: Path, content: bytes) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written to: {error.strerror}") from error
+    return path

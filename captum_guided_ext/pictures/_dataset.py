@@ -13,13 +13,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from captum_guided_ext.errors import DataError, ModelError
-from captum_guided_ext.networks import find_target
+from captum_guided_ext.networks import Network, find_target
 from captum_guided_ext.pictures._sources import Pictures, open_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from captum_guided_ext.networks import Network
 
 __all__ = ["PictureDataset"]
 
@@ -57,6 +56,8 @@ class PictureDataset(Dataset[tuple[Tensor, int | None, Tensor | None]]):
         limit: int | None = None,
         use_labels: bool | None = None,
     ) -> None:
+        if not isinstance(network, Network):
+            raise TypeError(f"network must be a Network, not {type(network).__name__}")
         pictures: Pictures = (
             open_data(str(data), masks=masks, limit=limit)
             if isinstance(data, (str, Path))

@@ -8,6 +8,7 @@ import torch.nn.functional as F  # noqa: N812 - the field's own abbreviation
 from captum.attr import LayerAttribution
 
 from captum_guided_ext.autograd import check_finite, warn_of_zero, zero_examples
+from captum_guided_ext.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +77,7 @@ def lay_over(cam: Tensor, x: Tensor, mode: str) -> Tensor:
             none of ``torch.nn.functional.interpolate``'s for them.
     """
     if cam.dim() != x.dim() or cam.dim() not in _MODES or len(cam) != len(x):
-        raise ValueError(
+        raise ModelError(
             f"a layer map of shape {tuple(cam.shape)} cannot be laid over an input of shape "
             f"{tuple(x.shape)}: both need the same examples and one to three spatial dimensions. "
             "Choose a convolutional layer, pass reshape_transform= for a layer with tokens, or "

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from captum_guided_ext.attr._utils.cam import grad_cam, lay_over
 from captum_guided_ext.autograd import DECONVNET, GRADIENT, GUIDED, BackwardRule
-from captum_guided_ext.errors import ModelError, NoRectifierError, OpaqueGraphError
+from captum_guided_ext.errors import ModelError, NoRectifierError, OpaqueGraphError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from captum_guided_ext._captum import TargetType
     from captum_guided_ext.autograd import ForwardPass
 
-__all__ = ["LAYER_METHODS", "METHODS", "method_title", "named_maps"]
+__all__ = ["LAYER_METHODS", "METHODS", "check_methods", "method_title", "named_maps"]
 
 METHODS = (
     "gradient",
@@ -53,6 +53,17 @@ _TITLES = {
 def method_title(method: str) -> str:
     """Return what a method is called above a map; one of the caller's own by its words."""
     return _TITLES.get(method, method.replace("_", " "))
+
+
+def check_methods(methods: Iterable[str]) -> None:
+    """Raise ``ValueError`` for no method at all, or for a name that is none of :data:`METHODS`."""
+    asked = list(methods)
+    if not asked:
+        raise ValueError(f"methods is empty: choose from {', '.join(METHODS)}")
+    for method in asked:
+        if method not in METHODS:
+            near = nearest(method, METHODS, otherwise=None)
+            raise ValueError(f"no method is called {method!r}{near}")
 
 
 def named_maps(

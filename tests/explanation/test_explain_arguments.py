@@ -1,0 +1,54 @@
+"""explain() names what it cannot use."""
+
+import numpy as np
+import pytest
+from networks import Conv, seeded
+from PIL import Image
+from torch import nn
+
+from captum_guided_ext import CaptumGuidedError, DataError, ModelError, Network, compare, explain
+from captum_guided_ext.pictures import PictureDataset
+
+NETWORK = Network("net", seeded(Conv), resize_size=8, crop_size=8)
+PICTURE = Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
+ERRORS = {
+    "network": ({"network": NETWORK.model}, TypeError, "must be a Network, not Conv: wrap a modu"),
+    "path": ({"image": "photo.png"}, TypeError, "image must be a PIL picture, not str"),
+    "method": ({"methods": ["guided"]}, ValueError, "no method is called 'guided'; choose from"),
+    "no method": ({"methods": []}, ValueError, "methods is empty: choose from gradient, input_x"),
+    "no region": ({"regions": {}}, DataError, "regions is empty: leave it out for a 3 x 3 grid"),
+    "region": ({"regions": {"a": np.ones((3, 3))}}, DataError, r"region 'a' has shape \(3, 3\)"),
+    "layer": ({"layer": "last"}, ModelError, r"shape \(1, 1\) cannot be laid over an input"),
+    "scores": (
+        {"network": Network("maps", nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU()))},
+        ModelError, r"maps returned shape \(1, 2, 8, 8\), and what is explained here is one score",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors_name_the_offender(case):
+    changed, kind, words = ERRORS[case]
+    arguments = {"network": NETWORK, "image": PICTURE} | changed
+    with pytest.raises(kind, match=words) as caught:
+        explain(**arguments)
+    # what a command line can be told is of the one family it catches
+    assert case in ("network", "path", "method", "no method") or isinstance(
+        caught.value, CaptumGuidedError
+    )
+
+
+def test_one_method_may_be_given_by_its_name_alone():
+    assert explain(NETWORK, PICTURE, methods="gradient").maps.keys() == {"gradient"}
+
+
+def test_compare_takes_a_network_as_benchmark_does():
+    x = NETWORK.prepare(PICTURE)[None]
+    options = {"methods": ["gradient"], "metrics": ["sensitivity_max"], "n_perturb_samples": 2}
+    rows = compare(NETWORK, x, 1, **options).rows
+    assert rows == compare(NETWORK.model, x, 1, **options).rows
+
+
+def test_a_data_set_of_pictures_needs_a_network():
+    with pytest.raises(TypeError, match="network must be a Network, not Conv"):
+        PictureDataset("demo", NETWORK.model)
