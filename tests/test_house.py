@@ -2,36 +2,20 @@
 
 import ast
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
 
 import pytest
+from sources import NAME, SOURCES, imported
 
-import captum_guided_ext
-
-PACKAGE = Path(captum_guided_ext.__file__).parent
-NAME = PACKAGE.name
 MOST_FLOORS = 8
-
-
-def module_of(file):
-    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-SOURCES = {module_of(file): file.read_text(encoding="utf-8") for file in PACKAGE.rglob("*.py")}
 
 
 def imports(module, sources):
     """Return the modules of ours that ``module`` imports: lazily and for types alone as well."""
     found = set()
     for node in ast.walk(ast.parse(sources[module])):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names if alias.name.split(".")[0] == NAME}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module} has a relative import"
-            if node.module.split(".")[0] == NAME:
-                names = {f"{node.module}.{alias.name}" for alias in node.names}
-                found |= names & sources.keys() or {node.module}
+        assert not getattr(node, "level", 0), f"{module} has a relative import"
+        ours = [name for name in imported(node) if name.split(".")[0] == NAME]
+        found |= {name if name in sources else name.rpartition(".")[0] for name in ours}
     return found - {module}
 
 
@@ -61,7 +45,7 @@ def test_no_file_imports_in_a_circle():
 
 def test_rooms_stand_on_one_another_and_on_few_floors():
     graph = rooms(SOURCES)
-    assert NAME not in {one for below in graph.values() for one in below} - {NAME}
+    assert not any(NAME in below for below in graph.values())
     found = floors(graph)
     assert max(found.values()) <= MOST_FLOORS, found
 

@@ -4,31 +4,18 @@ import ast
 import importlib
 import importlib.util
 import inspect
-import pkgutil
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import ROOT
+from programs import python
+from sources import PACKAGE, SOURCES, imported
 
 import captum_guided_ext
 import captum_guided_ext.attr
 import captum_guided_ext.metrics
 
-PACKAGE = Path(captum_guided_ext.__file__).parent
-FILES = sorted(PACKAGE.rglob("*.py"))
-MODULES = [
-    info.name
-    for info in pkgutil.walk_packages(captum_guided_ext.__path__, "captum_guided_ext.")
-    if not info.name.endswith("__main__")
-]
-
-
-def python(code, *options):
-    return subprocess.run(
-        [sys.executable, *options, "-c", code], capture_output=True, text=True, check=False
-    )
-
+MODULES = [module for module in SOURCES if not module.endswith("__main__")]
 
 # Captum itself imports matplotlib. Once it has, the name is taken away: whoever else asks for it
 # gets an ImportError.
@@ -41,38 +28,36 @@ for name in [*sys.modules, "torchvision", "matplotlib", "matplotlib.pyplot"]:
 
 
 def test_the_import_is_clean_with_warnings_as_errors():
-    done = python("import captum_guided_ext, captum_guided_ext.attr", "-W", "error")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = python("-c", "import captum_guided_ext, captum_guided_ext.attr")
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_the_import_loads_nothing_heavy():
     code = "import sys, captum.attr\nbefore = set(sys.modules)\nimport captum_guided_ext\n"
-    code += "print(*sorted(set(sys.modules) - before))"
-    done = python(code)
-    assert done.returncode == 0, done.stderr
+    done = python("-c", f"{code}print(*sorted(set(sys.modules) - before))")
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "captum_guided_ext" in loaded
     # of what Captum and torch have not loaded before, nothing but ourselves and Python's own
     assert loaded - set(sys.stdlib_module_names) <= {"captum_guided_ext", "captum", "torch"}
-    done = python("import sys, captum_guided_ext\nprint('torchvision' in sys.modules)")
+    done = python("-c", "import sys, captum_guided_ext\nprint('torchvision' in sys.modules)")
     assert done.stdout == "False\n"
 
 
 def test_our_modules_import_matplotlib_and_torchvision_only_when_they_need_them():
-    done = python(f"{WITHOUT_DRAWING}\nfor name in {MODULES}: importlib.import_module(name)")
-    assert done.returncode == 0, done.stderr
+    python("-c", f"{WITHOUT_DRAWING}\nfor name in {MODULES}: importlib.import_module(name)")
 
 
 @pytest.mark.parametrize("name", ["matplotlib", "matplotlib.pyplot", "torchvision.models"])
 def test_that_test_can_fail(name):
-    assert "ModuleNotFoundError" in python(f"{WITHOUT_DRAWING}\nimport {name}").stderr
+    done = python("-c", f"{WITHOUT_DRAWING}\nimport {name}", code=1)
+    assert "ModuleNotFoundError" in done.stderr
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_no_module_imports_matplotlib_or_torchvision_at_its_top(file):
+@pytest.mark.parametrize("module", SOURCES)
+def test_no_module_imports_matplotlib_or_torchvision_at_its_top(module):
     found = {
         name.partition(".")[0]
-        for node in at_import(ast.parse(file.read_text(encoding="utf-8")))
+        for node in at_import(ast.parse(SOURCES[module]))
         for name in imported(node)
     }
     assert not found & {"matplotlib", "torchvision", "mpl_toolkits", "pandas"}
@@ -87,15 +72,6 @@ def at_import(node):
             continue
         yield child
         yield from at_import(child)
-
-
-def imported(node):
-    """Return the dotted names an import statement asks for; none of any other statement."""
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom):
-        return [f"{node.module}.{alias.name}" for alias in node.names]
-    return []
 
 
 def private(name):
@@ -114,12 +90,8 @@ def privates_of(source):
 
 
 def test_captums_private_parts_are_used_in_one_file_only():
-    users = {
-        str(file.relative_to(PACKAGE)): names
-        for file in FILES
-        if (names := privates_of(file.read_text(encoding="utf-8")))
-    }
-    assert users.keys() == {"_captum.py"}, users
+    users = [module for module, source in SOURCES.items() if privates_of(source)]
+    assert users == ["captum_guided_ext._captum"]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +114,7 @@ def test_private_parts_are_recognised(line, found):
 # --- the public face ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", ["captum_guided_ext", *MODULES])
+@pytest.mark.parametrize("module", MODULES)
 def test_all_that_a_module_exports_is_there(module):
     module = importlib.import_module(module)
     names = getattr(module, "__all__", [])
@@ -184,11 +156,11 @@ def test_the_promised_names(module):
 
 
 def test_the_page_of_public_names_is_what_the_docstrings_say():
-    root = PACKAGE.parent / "examples"
-    spec = importlib.util.spec_from_file_location("public_names", root / "public_names.py")
+    script = ROOT / "examples" / "public_names.py"
+    spec = importlib.util.spec_from_file_location(script.stem, script)
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
-    page = (root / "api.md").read_text(encoding="utf-8")
+    page = script.with_name("api.md").read_text(encoding="utf-8")
     assert page == made.page(), "run: python examples/public_names.py > examples/api.md"
     for module in ("", ".attr", ".metrics", ".demo"):
         for name in importlib.import_module(f"captum_guided_ext{module}").__all__:
@@ -215,9 +187,9 @@ def test_everything_public_is_documented(thing):
     assert doc.splitlines()[0].endswith((".", ":"))
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_every_module_is_documented(file):
-    assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+@pytest.mark.parametrize("module", SOURCES)
+def test_every_module_is_documented(module):
+    assert ast.get_docstring(ast.parse(SOURCES[module]))
 
 
 def test_the_version_is_the_distributions():

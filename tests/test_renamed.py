@@ -3,11 +3,11 @@
 import importlib
 import inspect
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
+from programs import python
+from sources import SOURCES
 from torch import nn
 
 import captum_guided_ext
@@ -49,8 +49,10 @@ def test_a_missing_module_is_a_missing_helper():
         _captum._helper("captum._utils.nowhere", "_f")()
 
 
-WITHOUT_HELPERS = f"""
-import importlib, torch
+def test_without_any_helper_the_package_is_imported_and_says_what_is_missing():
+    # Captum itself needs them, so they go after it has been imported.
+    code = f"""
+import importlib, torch, captum.attr, captum.metrics
 for module, name in {HELPERS}:
     delattr(importlib.import_module(module), name)
 import captum_guided_ext as cg, captum_guided_ext.demo
@@ -61,21 +63,7 @@ except cg.errors.CaptumVersionError as error:
     print(error)
 print(cg.GuidedReLU.convert(net)[1], cg.demo.load_demo_network()(torch.zeros(1, 3, 96, 96)).shape)
 """
-
-
-def run(code):
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
-
-
-def test_without_any_helper_the_package_is_imported_and_says_what_is_missing():
-    # Captum itself needs them, so they go after it has been imported.
-    said, works = run(
-        WITHOUT_HELPERS.replace("for module", "import captum.attr, captum.metrics\nfor module", 1)
-    )
+    said, works = python("-c", code).stdout.splitlines()
     assert "this Captum is too new for captum_guided_ext" in said
     assert works == "GuidedReLU(guided) torch.Size([1, 6])"
 
@@ -106,22 +94,19 @@ def test_without_a_part_of_torchscript_only_scripts_are_refused(name, monkeypatc
 
 
 def test_without_torchscripts_classes_eager_networks_are_explained():
-    assert run(
-        "import torch, captum_guided_ext as cg\n"
-        "del torch.jit.ScriptModule, torch.jit.ScriptFunction\n"
-        "net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())\n"
-        "torch.nn.init.ones_(net[0].weight)\n"
-        "x = torch.ones(1, 2)\n"
-        "print(cg.rectifiers(net, x))\n"
-        "print(tuple(cg.GuidedBackprop(net).attribute(x, 0).shape))\n"
-    ) == ["overridden: 1 ReLU", "(1, 2)"]
+    code = """
+import torch, captum_guided_ext as cg
+del torch.jit.ScriptModule, torch.jit.ScriptFunction
+net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
+torch.nn.init.ones_(net[0].weight)
+x = torch.ones(1, 2)
+print(cg.rectifiers(net, x))
+print(tuple(cg.GuidedBackprop(net).attribute(x, 0).shape))
+"""
+    assert python("-c", code).stdout == "overridden: 1 ReLU\n(1, 2)\n"
 
 
 def test_torchscript_is_in_one_file():
-    package = importlib.resources.files("captum_guided_ext")
-    users = [
-        str(file.relative_to(package))
-        for file in package.rglob("*.py")
-        if re.search(r"torch\.jit\.(?!script\))|_jit_|_C\.S", file.read_text(encoding="utf-8"))
-    ]
-    assert users == ["autograd/_scripts.py"]
+    parts = re.compile(r"torch\.jit\.(?!script\))|_jit_|_C\.S")
+    users = [module for module, source in SOURCES.items() if parts.search(source)]
+    assert users == ["captum_guided_ext.autograd._scripts"]

@@ -2,22 +2,16 @@
 
 import csv
 import re
-import subprocess
-import sys
 
 import pytest
-from places import DATA, ROOT
+from places import needs
+from programs import python
 
 METRICS = {"infidelity", "infidelity_square", "sensitivity_max"}
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not there")
 
 
 def run(example, folder):
-    done = subprocess.run(
-        [sys.executable, "-W", "error", f"examples/{example}", "--quick", "--output", str(folder)],
-        capture_output=True, text=True, check=False, cwd=ROOT,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = python(f"examples/{example}", "--quick", "--output", folder)
     with (folder / "scores.csv").open() as file:
         scores = {
             (row["image"], row["method"], row["metric"]): float(row["value"])
@@ -26,6 +20,7 @@ def run(example, folder):
     return done.stdout, scores
 
 
+@needs("mnist")
 def test_mnist(tmp_path):
     out, scores = run("mnist_infidelity.py", tmp_path)
     accuracy, by_modules, by_graph = out.splitlines()[:3]
@@ -59,6 +54,7 @@ def test_mnist(tmp_path):
         assert squares[0] == pytest.approx(squares[1], rel=1e-4)
 
 
+@needs("squeezenet1_0_imagenet")
 def test_photos(tmp_path):
     out, scores = run("photos_infidelity.py", tmp_path)
     assert out.startswith("cat_dog.jpg: ")

@@ -1,14 +1,13 @@
 """What the README, the pages and the examples say is what happens."""
 
 import re
-import subprocess
-import sys
 
 import captum.attr
 import pytest
 import quiet
 import torch
 from places import ROOT
+from programs import python
 
 import captum_guided_ext
 
@@ -16,21 +15,15 @@ import captum_guided_ext
 pytestmark = pytest.mark.filterwarnings("ignore:the .* is zero everywhere")
 
 
-def run(*command):
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_drop_in():
-    lines = run(sys.executable, "-W", "ignore", "examples/drop_in.py").splitlines()
+    lines = python("examples/drop_in.py", warnings="ignore").stdout.splitlines()
     assert len(lines) == 5
     assert all("the same numbers" in line for line in lines)
 
 
 @pytest.mark.skipif(torch.__version__ < "2.4", reason="written for the Captum it names")
 def test_where_captum_differs():
-    out = run(sys.executable, "-W", "error", "examples/where_captum_differs.py")
+    out = python("examples/where_captum_differs.py").stdout
     rows = [line for line in out.splitlines() if re.search(r"\d\.\d{4}", line)]
     assert [("<- Captum differs" in row) for row in rows] == [False] + 7 * [True]
     assert "Captum returns a tensor of shape (0,)" in out
