@@ -1,0 +1,87 @@
+"""Networks of one's own: what a function, a class or a module in the current folder gives."""
+
+import sys
+
+import pytest
+import torch
+from picture_files import noise
+
+from captum_guided_ext.errors import ModelError
+from captum_guided_ext.networks import load_network
+
+OWN = """
+from torch import nn
+from captum_guided_ext.networks import Network
+
+def build():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout())
+
+def network():
+    return Network("cats and dogs", build(), ("cat", "dog"), "mine", crop_size=8)
+
+class Net(nn.Conv2d):
+    def __init__(self):
+        super().__init__(3, 2, 1)
+
+made = Net()
+number = lambda: 3
+needs = lambda size: build()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_module(tmp_path, monkeypatch):
+    """Write a module into the current folder; it is forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ours.py").write_text(OWN)
+    yield
+    sys.modules.pop("ours", None)
+
+
+def test_factory_of_a_plain_module():
+    path = list(sys.path)
+    network = load_network("ours:build")
+    assert (network.name, network.categories) == ("ours:build", ())
+    assert "pixels in [0, 1]" in network.weights
+    assert not network.model[1].training
+    assert network.prepare(noise(31, 17)).shape == (3, 17, 31)
+    assert sys.path == path
+
+
+def test_factory_of_a_network():
+    network = load_network("ours:network")
+    found = (network.name, network.categories, network.weights, network.crop_size)
+    assert found == ("cats and dogs", ("cat", "dog"), "mine", 8)
+    assert not network.model.training
+
+
+@pytest.mark.parametrize("attribute", ["Net", "made"])
+def test_a_class_or_a_module_does_as_a_factory(attribute):
+    assert type(load_network(f"ours:{attribute}").model).__name__ == "Net"
+
+
+def test_factory_with_a_checkpoint(tmp_path):
+    state = {"module.0.weight": torch.ones(4, 3, 3, 3), "module.0.bias": torch.zeros(4)}
+    torch.save(state, tmp_path / "own.pth")
+    network = load_network("ours:build", checkpoint=tmp_path / "own.pth")
+    assert network.weights == "checkpoint own.pth"
+    assert torch.equal(network.model[0].weight, torch.ones(4, 3, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ours:biuld", r"module 'ours' has no 'biuld'; the nearest are build"),
+        (
+            "ours:number",
+            r"returned a int: it must return a torch\.nn\.Module or a captum_guided_ext",
+        ),
+        ("ours:needs", r"could not be called without arguments \(TypeError: .*size"),
+        ("xours:build", r"ModuleNotFoundError: No module named 'xours'\); the nearest are ours"),
+        ("broken:build", r"cannot import 'broken' of .*ZeroDivisionError"),
+    ],
+)
+def test_factories_that_cannot_be_used(tmp_path, name, message):
+    (tmp_path / "broken.py").write_text("1 / 0")
+    with pytest.raises(ModelError, match=message):
+        load_network(name)

@@ -1,0 +1,76 @@
+"""Classes by rank, by index and by name."""
+
+import pytest
+import torch
+from torchvision import models
+
+from captum_guided_ext.errors import ModelError
+from captum_guided_ext.networks import find_target
+
+NAMES = ("tench, Tinca tinca", "tabby cat", "tiger cat", "crane", "Crane", "zebra")
+IMAGENET = models.ResNet50_Weights.DEFAULT.meta["categories"]
+SCORES = torch.tensor([0.1, 0.5, 0.0, 0.1, 0.2, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("spec", "index"),
+    [
+        ("top1", 1),
+        ("prediction", 1),
+        ("Prediction", 1),
+        ("TOP2", 4),
+        ("top3", 0),  # of three equal scores the first
+        ("top6", 2),
+        ("5", 5),
+        (0, 0),
+        (" 3 ", 3),
+        ("ZEBRA", 5),
+        ("tabby cat", 1),
+        ("tinca TINCA", 0),
+        ("tabby", 1),
+        ("tinca", 0),
+        ("crane", 3),
+        ("Crane", 4),
+    ],
+)
+def test_find_target(spec, index):
+    assert find_target(spec, SCORES, NAMES) == index
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("top0", r"target 'top0' is not one of top1 to top6"),
+        ("top7", r"target 'top7' is not one of top1 to top6"),
+        ("6", r"target 6 is not a class index from 0 to 5"),
+        ("-1", r"target -1 is not a class index from 0 to 5"),
+        ("cat", r"target 'cat' fits 2 classes: tabby cat \(1\), tiger cat \(2\); give an index"),
+        ("CRANE", r"fits 2 classes: crane \(3\), Crane \(4\)"),
+        ("zebar", r"no class is called 'zebar'; the nearest are zebra; or give an index, pred"),
+        ("tinco tinca", r"the nearest are Tinca tinca"),
+        ("xyzzy", r"no class is called 'xyzzy'; or give"),
+        ("", r"no class is called ''"),
+    ],
+)
+def test_target_not_found(spec, message):
+    with pytest.raises(ModelError, match=message):
+        find_target(spec, SCORES, NAMES)
+
+
+def test_target_without_names_or_finite_scores():
+    assert find_target("3", SCORES) == 3
+    with pytest.raises(ModelError, match="the classes have no names; give an index, prediction"):
+        find_target("zebra", SCORES)
+    with pytest.raises(ModelError, match="needs finite scores"):
+        find_target("top1", torch.tensor([0.0, float("nan")]))
+    with pytest.raises(ModelError, match="'label' is the class that a data set gives: here there"):
+        find_target("label", SCORES)
+    with pytest.raises(ModelError, match=r"one example's scores, not shape \(1, 6\)"):
+        find_target("top1", SCORES[None])
+
+
+def test_every_imagenet_name_finds_its_class():
+    scores = torch.zeros(1000)
+    assert [find_target(name, scores, IMAGENET) for name in IMAGENET] == list(range(1000))
+    assert find_target("ZEBRA", scores, IMAGENET) == 340  # 340 and 386 are ImageNet's numbers
+    assert find_target("african elephant", scores, IMAGENET) == 386
