@@ -2,8 +2,8 @@
 
 import json
 
-import numpy as np
 import pytest
+from picture_files import halves, noise, save
 from PIL import Image
 
 from captum_guided_ext.errors import DataError
@@ -21,12 +21,8 @@ def network():
 
 @pytest.fixture
 def photo(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "a photo.png")
-    labels = np.zeros((60, 90), np.uint8)
-    labels[:, 45:] = 1
-    Image.fromarray(labels).save(tmp_path / "regions.png")
-    return tmp_path / "a photo.png"
+    save(tmp_path / "regions.png", halves(90, 60))
+    return save(tmp_path / "a photo.png", noise(90, 60))
 
 
 def test_each_photo_is_opened_explained_and_written(network, photo, tmp_path):

@@ -11,7 +11,7 @@ from PIL import Image
 def noise(width, height, mode="RGB", seed=0):
     """Draw a picture of noise."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 4), dtype=np.uint8)
-    return Image.fromarray(pixels, "RGBA" if mode == "RGBA" else None).convert(mode)
+    return Image.fromarray(pixels).convert(mode)
 
 
 def save(path, picture, **options):

@@ -4,26 +4,20 @@ import functools
 import gzip
 import json
 import re
-import struct
 
 import numpy as np
 import pytest
 import small_benchmark as small
 import torch
+from picture_files import noise, save, write_idx
 from PIL import Image
-from places import DATA
+from places import DATA, needs
 
 from captum_guided_ext.demo import CATEGORIES, PictureWorld
 from captum_guided_ext.errors import DataError
 from captum_guided_ext.networks import Network, load_network
-from captum_guided_ext.pictures import (
-    DEMO_SEED,
-    PictureDataset,
-    open_data,
-    open_picture,
-)
+from captum_guided_ext.pictures import DEMO_SEED, PictureDataset, open_data, open_picture
 
-MNIST = DATA / "mnist"
 ORIENTATION = 0x112
 
 
@@ -33,26 +27,20 @@ def classes(folder, network):
     return {prepared.name(i): prepared[i][1] for i in range(len(prepared))}
 
 
-def test_folders_named_by_classes_are_the_networks_classes(tmp_path):
-    labels = ("wren", "Spaniel", "great_white_shark", "tabby cat")
-    small.save_pictures(tmp_path, 4, labels=labels)
-    assert classes(tmp_path, small.named()) == {
-        "Spaniel/1.png": 1, "great_white_shark/2.png": 2, "tabby cat/3.png": 0, "wren/0.png": 3,
-    }  # fmt: skip
-
-
-def test_folders_named_by_numbers_are_indices(tmp_path):
-    small.save_pictures(tmp_path, 3, labels=("3", "0", "02"))
-    expected = {"0/1.png": 0, "02/2.png": 2, "3/0.png": 3}
-    assert classes(tmp_path, small.named()) == expected
-    assert classes(tmp_path, Network("nameless", small.cnn())) == expected
-
-
-def test_other_names_count_up_where_classes_have_none(tmp_path):
-    small.save_pictures(tmp_path, 3, labels=("pear", "7", "apple"))
-    assert classes(tmp_path, Network("nameless", small.cnn())) == {
-        "7/1.png": 0, "apple/2.png": 1, "pear/0.png": 2,
-    }  # fmt: skip
+@pytest.mark.parametrize(
+    ("labels", "named", "found"),
+    [
+        (("wren", "Spaniel", "great_white_shark", "tabby cat"), True, (3, 1, 2, 0)),
+        (("3", "0", "02"), True, (3, 0, 2)),
+        (("3", "0", "02"), False, (3, 0, 2)),
+        (("pear", "7", "apple"), False, (2, 0, 1)),
+    ],
+)
+def test_folders_are_classes_by_name_else_by_number_else_in_order(tmp_path, labels, named, found):
+    small.save_pictures(tmp_path, len(labels), labels=labels)
+    network = small.named() if named else Network("nameless", small.cnn())
+    files = [f"{label}/{number}.png" for number, label in enumerate(labels)]
+    assert classes(tmp_path, network) == dict(zip(files, found, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -74,10 +62,8 @@ def test_pictures_and_masks_are_laid_alike(tmp_path):
         pixels = np.zeros((height, width, 3), np.uint8)
         pixels[:, width // 2 + 3 :] = 200
         case = tmp_path / f"{width}"
-        for name, content in (("pictures", pixels), ("masks", pixels[..., 0] // 200)):
-            place = case / name / "wren" / "a.png"
-            place.parent.mkdir(parents=True)
-            Image.fromarray(content).save(place)
+        save(case / "pictures" / "wren" / "a.png", pixels)
+        save(case / "masks" / "wren" / "a.png", pixels[..., 0] // 200)
         pictures = open_data(str(case / "pictures"), masks=case / "masks")
         network = Network("n", small.cnn(), ("wren",), resize_size=10, crop_size=8)
         x, label, mask = PictureDataset(pictures, network, use_labels=True)[0]
@@ -93,42 +79,32 @@ def test_pictures_and_masks_are_laid_alike(tmp_path):
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "I;16"])
 def test_whatever_is_not_black_is_the_object(tmp_path, mode):
     small.save_pictures(tmp_path / "pictures", 1, labels=())
-    (tmp_path / "masks").mkdir()
     mask = Image.new(mode, (8, 8))
     if mode == "P":
         mask.putpalette([0, 0, 0, 0, 0, 1])
     faint = {"RGB": (0, 0, 1), "RGBA": (0, 0, 1, 255)}.get(mode, 1)
     mask.putpixel((2, 5), faint)
-    mask.save(tmp_path / "masks" / "0.png")
+    save(tmp_path / "masks" / "0.png", mask)
     found = open_data(str(tmp_path / "pictures"), masks=tmp_path / "masks")[0].mask
     assert np.argwhere(found).tolist() == [[5, 2]]
 
 
 def test_masks_must_be_there_and_of_the_pictures_size(tmp_path):
     small.save_pictures(tmp_path / "pictures", 3, labels=("0", "1"))
-    masks = tmp_path / "masks" / "0"
-    masks.mkdir(parents=True)
-    Image.new("L", (8, 8)).save(masks / "0.png")
+    masks = tmp_path / "masks"
+    save(masks / "0" / "0.png", Image.new("L", (8, 8)))
     expected = r"2 of 3 pictures have no mask, first 0/2\.png: it should be .*masks/0/2\.png"
     with pytest.raises(DataError, match=expected):
-        open_data(str(tmp_path / "pictures"), masks=tmp_path / "masks")
-    Image.new("L", (8, 9)).save(masks / "2.png")
-    (tmp_path / "masks" / "1").mkdir()
-    Image.new("L", (8, 8)).save(tmp_path / "masks" / "1" / "1.png")
-    pictures = open_data(str(tmp_path / "pictures"), masks=tmp_path / "masks")
+        open_data(str(tmp_path / "pictures"), masks=masks)
+    save(masks / "0" / "2.png", Image.new("L", (8, 9)))
+    save(masks / "1" / "1.png", Image.new("L", (8, 8)))
+    pictures = open_data(str(tmp_path / "pictures"), masks=masks)
     assert pictures[0].mask is not None
     with pytest.raises(OSError, match=re.escape("mask is of (8, 9) pixels, and the picture of (8")):
         pictures[1]
     for data in ("demo", "idx:a,b"):
         with pytest.raises(DataError, match="masks go with a folder"):
             open_data(data, masks=masks)
-
-
-def write_idx(path, array, *, compress=False):
-    content = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    content += array.astype(np.uint8).tobytes()
-    path.write_bytes(gzip.compress(content) if compress else content)
-    return path
 
 
 @pytest.mark.parametrize("compress", [False, True])
@@ -204,9 +180,9 @@ def test_idx_files_must_fit(tmp_path):
             open_data(spec)
 
 
-@pytest.mark.skipif(not MNIST.is_dir(), reason="../shared/data/mnist is not there")
+@needs("mnist")
 def test_mnists_own_files():
-    files = (MNIST / f"t10k-{name}-ubyte.gz" for name in ("images-idx3", "labels-idx1"))
+    files = (DATA / "mnist" / f"t10k-{name}-ubyte.gz" for name in ("images-idx3", "labels-idx1"))
     data = open_data(f"idx:{','.join(map(str, files))}")
     assert len(data) == 10_000
     assert data.labels == [str(digit) for digit in range(10)]
@@ -231,8 +207,8 @@ def test_a_photo_is_turned_upright(tmp_path, orientation):
     exif = Image.Exif()
     if orientation is not None:
         exif[ORIENTATION] = orientation
-    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "a.png", exif=exif)
-    assert np.array_equal(np.asarray(open_picture(tmp_path / "a.png")), upright)
+    file = save(tmp_path / "a.png", np.ascontiguousarray(stored), exif=exif)
+    assert np.array_equal(np.asarray(open_picture(file)), upright)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of what it reads nevertheless
@@ -240,8 +216,7 @@ def test_a_picture_with_damaged_exif_is_read_or_is_an_oserror(tmp_path):
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     exif[0x10E] = "a description"
-    file = tmp_path / "a.jpg"
-    Image.new("RGB", (8, 8), (9, 99, 199)).save(file, exif=exif)
+    file = save(tmp_path / "a.jpg", Image.new("RGB", (8, 8), (9, 99, 199)), exif=exif)
     whole = file.read_bytes()
     header, read = whole.index(b"Exif"), 0
     for place in range(header, header + 44):
@@ -256,10 +231,8 @@ def test_a_picture_with_damaged_exif_is_read_or_is_an_oserror(tmp_path):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_picture_that_is_cut_anywhere_is_an_oserror(tmp_path):
-    picture = Image.fromarray(np.random.default_rng(1).integers(0, 256, (9, 9, 3), np.uint8))
     for name in ("a.png", "a.jpg", "a.bmp", "a.webp", "a.tiff", "a.ppm"):
-        file = tmp_path / name
-        picture.save(file)
+        file = save(tmp_path / name, noise(9, 9, seed=1))
         whole = file.read_bytes()
         for cut in range(0, len(whole) // 2, 7):
             file.write_bytes(whole[:cut])
@@ -293,6 +266,41 @@ def test_the_demo_has_labels_and_the_whole_animal_as_mask():
         assert np.array_equal(np.asarray(data[index].image), picture.image)
         assert data[index].label == picture.label
         assert np.array_equal(data[index].mask, picture.masks["face"] | picture.masks["fur"])
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return load_network("demo")
+
+
+def test_a_name_stands_for_its_source(demo):
+    by_name, by_source = PictureDataset("demo", demo, limit=7), open_data("demo", limit=7)
+    given = PictureDataset(by_source, demo)
+    assert len(by_name) == len(given) == 7
+    for one, other in zip(by_name, given, strict=True):
+        assert torch.equal(one[0], other[0])
+        assert one[1] == other[1]
+        assert torch.equal(one[2], other[2])
+    assert by_name.describe() == given.describe()
+
+
+def test_a_limit_holds_for_every_source_and_ends_an_iteration(demo, tmp_path):
+    images = write_idx(tmp_path / "x", np.zeros((4, 8, 8)), compress=True)
+    labels = write_idx(tmp_path / "y", np.zeros(4), compress=True)
+    data = PictureDataset(f"idx:{images},{labels}", demo, limit=3, use_labels=False)
+    assert len(list(data)) == len(data) == 3
+    assert data[-1][1] is None
+    with pytest.raises(IndexError):
+        data[3]
+
+
+def test_labels_are_used_where_there_are_any_unless_they_are_not_wanted(demo, tmp_path):
+    assert PictureDataset("demo", demo, limit=1)[0][1] == 0
+    assert PictureDataset("demo", demo, limit=1, use_labels=False)[0][1] is None
+    save(tmp_path / "one.png", open_data("demo", limit=1)[0].image)
+    assert PictureDataset(tmp_path, demo)[0][1:] == (None, None)
+    with pytest.raises(DataError, match="has no labels: explain the prediction"):
+        PictureDataset(tmp_path, demo, use_labels=True)
 
 
 @pytest.fixture

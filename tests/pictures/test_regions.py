@@ -1,31 +1,23 @@
+"""Regions of a picture: by a grid, as the picture is laid, from a label image or a COCO file."""
+
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from picture_files import save, write_coco
 from PIL import Image
 from torch import nn
 
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.explanation import RegionShare, region_shares
+from captum_guided_ext.explanation import region_shares
 from captum_guided_ext.networks import Network
-from captum_guided_ext.pictures import (
-    grid_regions,
-    lay_regions,
-    load_regions,
-)
+from captum_guided_ext.pictures import grid_regions, lay_regions, load_regions
 
 # Each example overwrites the one before; how long it takes is no matter on a busy machine.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def test_import_does_not_pull_in_torchvision():
-    code = "import sys, captum_guided_ext.pictures; sys.exit('torchvision' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def load_or_complain(file):
@@ -35,73 +27,6 @@ def load_or_complain(file):
     except DataError as error:
         return file.name in str(error)
     return all(mask.shape == (3, 4) for mask in regions.values())
-
-
-# --- shares ---
-
-
-def test_shares_by_hand():
-    attribution = torch.tensor([[[1.0, -2.0], [0.0, 0.0]], [[0.0, 1.0], [-4.0, 0.0]]])
-    regions = {
-        "top": np.array([[True, True], [False, False]]),
-        "left": torch.tensor([[True, False], [True, False]]),
-        "nothing": np.zeros((2, 2), dtype=bool),
-    }
-    # Absolute values summed over channels: 1 and 3 above, 4 and 0 below; 8 in all.
-    assert region_shares(attribution, regions) == [
-        RegionShare("top", 0.5, 0.5),
-        RegionShare("left", 0.625, 0.5),
-        RegionShare("nothing", 0.0, 0.0),
-    ]
-    assert [share.mark for share in region_shares(attribution, regions)] == ["✖", "✔", "✖"]
-    flat = torch.tensor([[1.0, 3.0], [4.0, 0.0]], requires_grad=True)
-    assert region_shares(flat, regions) == region_shares(attribution, regions)
-
-
-def test_a_map_of_zeros_is_in_no_region():
-    shares = region_shares(torch.zeros(3, 6, 6), grid_regions(6, 6))
-    assert [share.attribution for share in shares] == [0.0] * 9
-    assert not any(share.holds_more for share in shares)
-
-
-@given(value=st.floats(1e-30, 1e30), height=st.integers(3, 30), width=st.integers(3, 30))
-@UNHURRIED
-def test_an_even_map_favours_no_region(value, height, width):
-    attribution = torch.full((3, height, width), value, dtype=torch.float64)
-    shares = region_shares(attribution, grid_regions(height, width))
-    assert not any(share.holds_more for share in shares)
-
-
-maps = st.tuples(st.integers(3, 20), st.integers(3, 20), st.integers(0, 99)).map(
-    lambda size: torch.randn(3, *size[:2], generator=torch.Generator().manual_seed(size[2]))
-)
-
-
-@given(maps, st.integers(1, 3), st.integers(1, 3))
-@UNHURRIED
-def test_shares_of_a_partition_sum_to_one(attribution, rows, columns):
-    shares = region_shares(attribution, grid_regions(*attribution.shape[1:], rows, columns))
-    assert sum(share.attribution for share in shares) == pytest.approx(1)
-    assert sum(share.area for share in shares) == pytest.approx(1)
-    assert all(0 <= share.attribution <= 1 for share in shares)
-
-
-@given(maps, st.integers(-30, 30), st.booleans())
-@UNHURRIED
-def test_scaling_the_map_changes_nothing(attribution, power, negative):
-    # By powers of two, which float arithmetic scales without rounding.
-    scaled = attribution * (-1 if negative else 1) * 2.0**power
-    regions = grid_regions(*attribution.shape[1:])
-    assert region_shares(scaled, regions) == region_shares(attribution, regions)
-
-
-def test_what_shares_cannot_be_taken_of():
-    with pytest.raises(ValueError, match=r"region 'dog' has shape \(4, 5\), .* have \(5, 4\)"):
-        region_shares(torch.ones(3, 5, 4), {"dog": np.ones((4, 5), dtype=bool)})
-    with pytest.raises(ValueError, match=r"attribution has shape \(1, 3, 5, 4\); one example's"):
-        region_shares(torch.ones(1, 3, 5, 4), {})
-    with pytest.raises(ValueError, match="attribution holds NaN or infinity in 1 of 4"):
-        region_shares(torch.tensor([[1.0, float("nan")], [0.0, 0.0]]), {})
 
 
 # --- grids ---
@@ -117,12 +42,8 @@ def test_grid_names_follow_the_picture():
     assert np.argwhere(regions["top right"]).min(axis=0).tolist() == [0, 6]
     assert np.argwhere(regions["top right"]).max(axis=0).tolist() == [1, 8]
     assert np.argwhere(regions["left"]).tolist() == [[y, x] for y in (2, 3) for x in (0, 1, 2)]
-    assert list(grid_regions(4, 4, 2, 2)) == [
-        "top left",
-        "top right",
-        "bottom left",
-        "bottom right",
-    ]
+    halved = ["top left", "top right", "bottom left", "bottom right"]
+    assert list(grid_regions(4, 4, 2, 2)) == halved
     assert list(grid_regions(4, 4, 1, 2)) == ["left", "right"]
     assert list(grid_regions(4, 4, 3, 1)) == ["top", "centre", "bottom"]
     assert list(grid_regions(4, 4, 4, 1))[3] == "row 4, column 1"
@@ -176,9 +97,7 @@ def label_image(mode):
     ("mode", "suffix"), [("L", "png"), ("P", "png"), ("I;16", "png"), ("I", "tif")]
 )
 def test_label_image_without_names(tmp_path, mode, suffix):
-    file = tmp_path / f"regions.{suffix}"
-    label_image(mode).save(file)
-    regions = load_regions(file, (4, 3))
+    regions = load_regions(save(tmp_path / f"regions.{suffix}", label_image(mode)), (4, 3))
     assert list(regions) == ["region 1", "region 2", "region 5", "background"]
     for name, label in zip(regions, (1, 2, 5, 0), strict=True):
         assert regions[name].dtype == bool
@@ -186,52 +105,52 @@ def test_label_image_without_names(tmp_path, mode, suffix):
 
 
 def test_label_image_with_names(tmp_path):
-    label_image("P").save(tmp_path / "regions.png")
+    file = save(tmp_path / "regions.png", label_image("P"))
     names = {"0": "grass", "1": "zebra", "5": "zebra", "9": "not there"}
-    (tmp_path / "regions.json").write_text(json.dumps(names))
-    regions = load_regions(str(tmp_path / "regions.png"), (4, 3))
+    file.with_suffix(".json").write_text(json.dumps(names))
+    regions = load_regions(str(file), (4, 3))
     assert list(regions) == ["grass", "zebra", "region 2"]
     assert (regions["zebra"] == ((LABELS == 1) | (LABELS == 5))).all()
 
 
 def test_black_and_white_image(tmp_path):
-    Image.fromarray(LABELS == 1).save(tmp_path / "mask.png")
-    regions = load_regions(tmp_path / "mask.png", (4, 3))
+    regions = load_regions(save(tmp_path / "mask.png", LABELS == 1), (4, 3))
     assert list(regions) == ["region 1", "background"]
     assert (regions["region 1"] == (LABELS == 1)).all()
 
 
 @pytest.mark.parametrize("names", ["[1]", "3", '{"zebra": "1"}', '{"1": 2}', '{"1": ""}', "{}"])
 def test_label_names_that_are_none(tmp_path, names):
-    label_image("L").save(tmp_path / "regions.png")
-    (tmp_path / "regions.json").write_text(names)
+    file = save(tmp_path / "regions.png", label_image("L"))
+    file.with_suffix(".json").write_text(names)
     with pytest.raises(DataError, match=r'regions\.json does not name labels: .* \{"1": "zebra"\}'):
-        load_regions(tmp_path / "regions.png", (4, 3))
+        load_regions(file, (4, 3))
 
 
-def test_label_images_that_cannot_be_used(tmp_path):
-    label_image("L").convert("RGB").save(tmp_path / "colours.png")
-    with pytest.raises(DataError, match=r"colours\.png is no label image but a PNG of mode RGB"):
-        load_regions(tmp_path / "colours.png", (4, 3))
-    label_image("L").save(tmp_path / "blurred.jpg")
-    with pytest.raises(DataError, match=r"blurred\.jpg is no label image but a JPEG of mode L"):
-        load_regions(tmp_path / "blurred.jpg", (4, 3))
-    label_image("L").save(tmp_path / "turned.png")
-    with pytest.raises(DataError, match=r"for a picture of 4 x 3 pixels .* this one has 3 x 4"):
-        load_regions(tmp_path / "turned.png", (3, 4))
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("colours.png", r"colours\.png is no label image but a PNG of mode RGB"),
+        ("blurred.jpg", r"blurred\.jpg is no label image but a JPEG of mode L"),
+        ("turned.png", r"for a picture of 3 x 4 pixels .* this one has 4 x 3"),
+        ("text.png", r"text\.png cannot be read as a label image"),
+        ("missing.png", r"missing\.png cannot be read as a label image .*No such"),
+    ],
+)
+def test_label_images_that_cannot_be_used(tmp_path, name, message):
+    save(tmp_path / "colours.png", label_image("L").convert("RGB"))
+    save(tmp_path / "blurred.jpg", label_image("L"))
+    save(tmp_path / "turned.png", LABELS.T)
     (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(DataError, match=r"text\.png cannot be read as a label image"):
-        load_regions(tmp_path / "text.png", (4, 3))
-    with pytest.raises(DataError, match=r"missing\.png cannot be read as a label image .*No such"):
-        load_regions(tmp_path / "missing.png", (4, 3))
+    with pytest.raises(DataError, match=message):
+        load_regions(tmp_path / name, (4, 3))
 
 
 @given(st.integers(0, 80), st.binary(min_size=1, max_size=3))
 @UNHURRIED
 @pytest.mark.filterwarnings("ignore")
 def test_a_damaged_png_is_a_region_error(tmp_path, position, junk):
-    file = tmp_path / "damaged.png"
-    label_image("P").save(file)
+    file = save(tmp_path / "damaged.png", label_image("P"))
     content = bytearray(file.read_bytes())
     content[position : position + len(junk)] = junk
     file.write_bytes(content)
@@ -241,14 +160,15 @@ def test_a_damaged_png_is_a_region_error(tmp_path, position, junk):
 # --- COCO ---
 
 
-def write_coco(folder, *annotations, **others):
-    content = {
-        "images": [{"id": 7, "file_name": "a.jpg", "width": 12, "height": 10}],
-        "annotations": [{"image_id": 7, "category_id": 1} | each for each in annotations],
-        "categories": [{"id": 1, "name": "zebra"}, {"id": 2, "name": "elephant"}],
-    } | others
-    (folder / "coco.json").write_text(json.dumps(content))
-    return folder / "coco.json"
+@pytest.fixture
+def coco(tmp_path):
+    """Write a COCO file and load the regions of its picture of 12 x 10 pixels."""
+
+    def load(*annotations, size=(12, 10), file_name=None, **others):
+        file = write_coco(tmp_path, *annotations, **others)
+        return load_regions(file, size, file_name=file_name)
+
+    return load
 
 
 def rectangle(left, top, right, bottom, size=(12, 10)):
@@ -258,15 +178,13 @@ def rectangle(left, top, right, bottom, size=(12, 10)):
     return mask
 
 
-def test_coco_boxes(tmp_path):
-    file = write_coco(
-        tmp_path,
+def test_coco_boxes(coco):
+    regions = coco(
         {"bbox": [2, 3, 5, 6]},
         {"bbox": [9.6, -4, 100, 5.6], "segmentation": []},  # from pixel 10 on, to pixel 1
         {"bbox": [4, 3, 5, 2], "category_id": 2},
         {"bbox": [0, 0, 1, 1], "category_id": 3},
     )
-    regions = load_regions(file, (12, 10))
     assert list(regions) == ["zebra", "elephant", "category 3", "background"]
     assert (regions["zebra"] == (rectangle(2, 3, 7, 9) | rectangle(10, 0, 12, 2))).all()
     assert (regions["elephant"] == rectangle(4, 3, 9, 5)).all()  # they overlap
@@ -274,31 +192,27 @@ def test_coco_boxes(tmp_path):
     assert (regions["background"] == ~covered).all()
 
 
-def test_no_background_where_all_is_covered(tmp_path):
-    regions = load_regions(write_coco(tmp_path, {"bbox": [0, 0, 12, 10]}), (12, 10))
-    assert list(regions) == ["zebra"]
-    outside = load_regions(write_coco(tmp_path, {"bbox": [50, 50, 12, 10]}), (12, 10))
+def test_no_background_where_all_is_covered(coco):
+    assert list(coco({"bbox": [0, 0, 12, 10]})) == ["zebra"]
+    outside = coco({"bbox": [50, 50, 12, 10]})
     assert not outside["zebra"].any()
     assert outside["background"].all()
 
 
-def test_a_category_called_background_takes_in_the_rest(tmp_path):
+def test_a_category_called_background_takes_in_the_rest(coco):
     categories = [{"id": 1, "name": "background"}, {"id": 2, "name": "elephant"}]
     boxes = {"bbox": [0, 0, 1, 1]}, {"bbox": [0, 0, 6, 10], "category_id": 2}
-    regions = load_regions(write_coco(tmp_path, *boxes, categories=categories), (12, 10))
+    regions = coco(*boxes, categories=categories)
     assert list(regions) == ["elephant", "background"]
     assert (regions["background"] == (rectangle(6, 0, 12, 10) | rectangle(0, 0, 1, 1))).all()
 
 
-def test_coco_polygons_by_hand(tmp_path):
+def test_coco_polygons_by_hand(coco):
     # The triangle's long side runs through (12, 0) and (0, 12): a centre (x + .5, y + .5) is inside
     # where x + y + 1 < 12.
     triangle = {"segmentation": [[0, 0, 12, 0, 0, 12]], "bbox": [0, 0, 12, 12]}
-    two_parts = {
-        "segmentation": [[1, 1, 3, 1, 3, 4, 1, 4], [8, 5, 8, 9, 11, 9, 11, 5]],
-        "category_id": 2,
-    }
-    regions = load_regions(write_coco(tmp_path, triangle, two_parts), (12, 10))
+    two_parts = [[1, 1, 3, 1, 3, 4, 1, 4], [8, 5, 8, 9, 11, 9, 11, 5]]
+    regions = coco(triangle, {"segmentation": two_parts, "category_id": 2})
     y, x = np.mgrid[:10, :12]
     assert (regions["zebra"] == (x + y < 11)).all()
     assert (regions["elephant"] == (rectangle(1, 1, 3, 4) | rectangle(8, 5, 11, 9))).all()
@@ -309,11 +223,11 @@ points = st.tuples(*[st.one_of(st.floats(-5, 40), st.integers(-10, 80).map(lambd
 
 @given(polygon=st.lists(points, min_size=3, max_size=8))
 @UNHURRIED
-def test_polygons_agree_with_matplotlib_away_from_edges(tmp_path, polygon):
+def test_polygons_agree_with_matplotlib_away_from_edges(coco, polygon):
     from matplotlib.path import Path as Outline
 
-    file = write_coco(tmp_path, {"segmentation": [np.ravel(polygon).tolist()]}, images=[])
-    zebra = load_regions(file, (32, 30))["zebra"]
+    part = {"segmentation": [np.ravel(polygon).tolist()]}
+    zebra = coco(part, images=[], size=(32, 30))["zebra"]
     y, x = np.mgrid[:30, :32] + 0.5
     centres = np.stack([x.ravel(), y.ravel()], axis=1)
     outline = np.array(polygon)
@@ -327,51 +241,43 @@ def test_polygons_agree_with_matplotlib_away_from_edges(tmp_path, polygon):
 
 @given(corners=st.lists(points, min_size=3, max_size=3), inner=points)
 @UNHURRIED
-def test_polygons_that_share_an_edge_share_no_pixel(tmp_path, corners, inner):
+def test_polygons_that_share_an_edge_share_no_pixel(coco, corners, inner):
     # Even-odd halves of a quadrilateral on the two sides of its diagonal, whatever its shape.
     a, b, c = corners
-    parts = [
-        {"segmentation": [[*a, *b, *c]], "category_id": 1},
-        {"segmentation": [[*c, *inner, *a]], "category_id": 2},
-        {"segmentation": [[*a, *b, *c, *inner]], "category_id": 3},
-    ]
-    regions = load_regions(write_coco(tmp_path, *parts, images=[]), (32, 30))
+    parts = [[*a, *b, *c], [*c, *inner, *a], [*a, *b, *c, *inner]]
+    each = [{"segmentation": [part], "category_id": i} for i, part in enumerate(parts, 1)]
+    regions = coco(*each, images=[], size=(32, 30))
     whole = regions["zebra"] ^ regions["elephant"]
     assert (whole == regions["category 3"]).all()
 
 
-def test_coco_of_several_images(tmp_path):
+def test_coco_of_several_images(coco):
     images = [
         {"id": 1, "file_name": "train/a.jpg", "width": 12, "height": 10},
         {"id": 2, "file_name": "val/a.jpg", "width": 12, "height": 10},
         {"id": 3, "file_name": "val/b.jpg"},
     ]
     boxes = [{"image_id": n, "bbox": [n, 0, 1, 1]} for n in (1, 2, 3)]
-    file = write_coco(tmp_path, *boxes, images=images)
+    for name, column in (("b.jpg", 3), ("photos/b.jpg", 3), ("val/a.jpg", 2)):
+        zebra = coco(*boxes, images=images, file_name=name)["zebra"]
+        assert np.argwhere(zebra).tolist() == [[0, column]]
+    for name, words in (
+        ("a.jpg", r"holds 2 images called 'a\.jpg', and one is needed"),
+        ("val/c.jpg", r"holds 0 images called 'val/c\.jpg'.*nearest are val/"),
+        (None, r"coco\.json holds 3 images: say which, by its file_name"),
+    ):
+        with pytest.raises(DataError, match=words):
+            coco(*boxes, images=images, file_name=name)
 
-    def column(name):
-        zebra = load_regions(file, (12, 10), file_name=name)["zebra"]
-        return np.argwhere(zebra).tolist()
 
-    assert column("b.jpg") == [[0, 3]]
-    assert column("photos/b.jpg") == [[0, 3]]
-    assert column("val/a.jpg") == [[0, 2]]
-    with pytest.raises(DataError, match=r"holds 2 images called 'a\.jpg', and one is needed"):
-        column("a.jpg")
-    with pytest.raises(DataError, match=r"holds 0 images called 'val/c\.jpg'.*nearest are val/"):
-        column("val/c.jpg")
-    with pytest.raises(DataError, match=r"coco\.json holds 3 images: say which, by its file_name"):
-        load_regions(file, (12, 10))
+BOX = {"bbox": [0, 0, 1, 1]}
 
 
 @pytest.mark.parametrize(
     ("annotation", "message"),
     [
         ({"segmentation": {"counts": [1], "size": [1, 1]}}, r"annotation 0 is run-length encoded"),
-        (
-            {"bbox": [0, 0, 1, 1], "iscrowd": 1},
-            r"RLE.*turn it into polygons, or give a label image",
-        ),
+        (BOX | {"iscrowd": 1}, r"RLE.*turn it into polygons, or give a label image"),
         ({}, r"annotation 0 has neither polygons \(segmentation\) nor a box"),
         ({"bbox": [1, 2, 3]}, r"annotation 0: bbox is \[1, 2, 3\], not 4 numbers"),
         ({"bbox": [1, 2, "3", 4]}, r"bbox is .*, not 4 numbers"),
@@ -384,59 +290,49 @@ def test_coco_of_several_images(tmp_path):
         ({"segmentation": [[0, 0, 1, 1, 2, 2, 3]]}, r"not x, y of at least three points"),
         ({"segmentation": [0, 0, 1, 1, 2, 2]}, r"segmentation is 0, not x, y"),
         ({"segmentation": 5}, r"coco\.json is not laid out as a COCO file \(TypeError"),
-        ({"image_id": None}, None),
     ],
 )
-def test_coco_annotations(tmp_path, annotation, message):
-    file = write_coco(tmp_path, annotation)
-    if message is None:  # belongs to another image
-        assert list(load_regions(file, (12, 10))) == ["background"]
-        return
+def test_coco_annotations_that_cannot_be_used(coco, annotation, message):
     with pytest.raises(DataError, match=message) as caught:
-        load_regions(file, (12, 10))
+        coco(annotation)
     assert "\n" not in str(caught.value)
 
 
-def test_coco_files_that_cannot_be_used(tmp_path):
-    file = write_coco(tmp_path, {"bbox": [0, 0, 1, 1]})
+def test_coco_annotations_of_another_image(coco):
+    assert list(coco({"image_id": None})) == ["background"]
+
+
+def test_a_coco_file_of_another_size(coco):
     with pytest.raises(DataError, match=r"for a picture of 12 x 10 pixels .* one has 10 x 12"):
-        load_regions(file, (10, 12))
-    file.write_text('{"annotations": [{"category_id": 1}], "images": [{"id": 1}]}')
-    with pytest.raises(DataError, match=r"not laid out as a COCO file \(KeyError: 'image_id'\)"):
-        load_regions(file, (10, 12))
-    file.write_text('{"1": "zebra"}')
-    with pytest.raises(DataError, match=r"is no COCO file: it has no list of annotations .*give t"):
-        load_regions(file, (10, 12))
-    file.write_text('{"1": ')
-    with pytest.raises(DataError, match=r"coco\.json cannot be read as JSON"):
-        load_regions(file, (10, 12))
-    file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"coco\.json cannot be read as JSON"):
-        load_regions(file, (10, 12))
-    with pytest.raises(DataError, match=r"none\.json cannot be read as JSON \(.*No such file"):
-        load_regions(tmp_path / "none.json", (10, 12))
+        coco(BOX, size=(10, 12))
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b'{"annotations": [{"category_id": 1}], "images": [{"id": 1}]}',
+            r"not laid out as a COCO file \(KeyError: 'image_id'\)",
+        ),
+        (b'{"1": "zebra"}', r"is no COCO file: it has no list of annotations .*give t"),
+        (b'{"1": ', r"coco\.json cannot be read as JSON"),
+        (b"\xff\xfe\x00", r"coco\.json cannot be read as JSON"),
+        (None, r"coco\.json cannot be read as JSON \(.*No such file"),
+    ],
+)
+def test_coco_files_that_cannot_be_used(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "coco.json").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        load_regions(tmp_path / "coco.json", (10, 12))
+
+
+keys = st.sampled_from(
+    ["id", "name", "bbox", "segmentation", "image_id", "category_id", "file_name", "width"]
+)
 anything = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.sampled_from(["a.jpg", ""]),
-    lambda inner: (
-        st.lists(inner, max_size=6)
-        | st.dictionaries(
-            st.sampled_from(
-                [
-                    "id",
-                    "name",
-                    "bbox",
-                    "segmentation",
-                    "image_id",
-                    "category_id",
-                    "file_name",
-                    "width",
-                ]
-            ),
-            inner,
-        )
-    ),
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(keys, inner),
     max_leaves=8,
 )
 
