@@ -1,4 +1,7 @@
-"""explain(), its report and its figure, on a network whose answers are known."""
+"""explain(), its report, its rows, its figure and its files, on a network with known answers."""
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from captum_guided_ext.errors import ModelError, NoRectifierError
+from captum_guided_ext.errors import DataError, ModelError, NoRectifierError
 from captum_guided_ext.explanation import explain
 from captum_guided_ext.explanation._explain import rank_correlation
 from captum_guided_ext.networks import Network
@@ -128,14 +131,8 @@ def test_the_figure(picture, tmp_path):
     explanation = explain(network(), picture, name="halves.png", target="right")
     figure = explanation.plot()
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
-    assert titles[0] == "halves.png"
-    assert titles[1:] == [
-        "Gradient",
-        "Deconvolution",
-        "Guided backprop",
-        "Grad-CAM",
-        "Guided Grad-CAM",
-    ]
+    methods = ["Gradient", "Deconvolution", "Guided backprop", "Grad-CAM", "Guided Grad-CAM"]
+    assert titles == ["halves.png", *methods]
     assert "explained: right" in figure.get_suptitle()
     assert "prediction: left" in figure.get_suptitle()
     (guided,) = [a for a in figure.axes if a.get_title() == "Guided backprop"]
@@ -179,3 +176,72 @@ def test_prediction_and_top1_are_the_first_of_equal_scores(picture):
     ]
     assert [one.predictions[0].index for one in found] == [1, 1, 1]
     assert [one.target.index for one in found] == [1, 1, 2]
+
+
+@pytest.fixture
+def halved(picture):
+    """Explain the picture by two methods, whose maps lie in the left half alone."""
+    methods = ["gradient", "guided_backprop"]
+    return explain(network(), picture, name="my halves.png", methods=methods, regions=HALVES)
+
+
+def test_its_repr_is_one_short_line(halved):
+    # The scores are the channel's means, 660 / 255 + 0.1 and 90 / 255 + 0.1: 1 / (1 + exp(-2.235)).
+    assert repr(halved) == "<Explanation: my halves.png, left (90 %), by gradient, guided_backprop>"
+
+
+def test_its_data_survive_json(halved):
+    data = halved.to_dict()
+    read = json.loads(json.dumps(data))
+    left = {"name": "left half", "attribution_share": 1, "area_share": 0.5, "holds_more": True}
+    right = {"name": "right half", "attribution_share": 0, "area_share": 0.5, "holds_more": False}
+    assert read["regions"] == {"gradient": [left, right], "guided_backprop": [left, right]}
+    assert [one["name"] for one in read["predictions"]] == ["left", "right"]
+    assert read["target"]["index"] == 0
+    assert read["rectifiers"]["overridden"] == {"ReLU": 1}
+    assert read.keys() == data.keys()
+
+
+def test_it_has_a_row_for_each_method_and_region(halved, tmp_path):
+    rows = halved.to_csv(tmp_path / "rows.csv")
+    assert (
+        (tmp_path / "rows.csv").read_text()
+        == rows
+        == (
+            "method,region,attribution_share,area_share,holds_more\n"
+            "gradient,left half,1.0,0.5,True\n"
+            "gradient,right half,0.0,0.5,False\n"
+            "guided_backprop,left half,1.0,0.5,True\n"
+            "guided_backprop,right half,0.0,0.5,False\n"
+        )
+    )
+    assert halved.to_markdown().splitlines()[2:4] == [
+        "| gradient        | left half  |                 1 |        0.5 | True       |",
+        "| gradient        | right half |                 0 |        0.5 | False      |",
+    ]
+    frame = halved.to_pandas()
+    assert list(frame.columns) == rows.splitlines()[0].split(",")
+    assert frame["attribution_share"].tolist() == [1, 0, 1, 0]
+
+
+def test_it_is_saved_under_the_pictures_name(halved, tmp_path):
+    files = halved.save(tmp_path / "made" / "here")
+    assert [file.name for file in files] == ["my-halves.png", "my-halves.json"]
+    assert set((tmp_path / "made" / "here").iterdir()) == set(files)
+    assert json.loads(files[1].read_text()) == json.loads(json.dumps(halved.to_dict()))
+    with Image.open(files[0]) as image:
+        assert image.format == "PNG"
+
+
+def test_where_it_cannot_be_saved_nothing_is_left(halved, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"file/folder cannot be written to: Not a directory"):
+        halved.save(tmp_path / "file" / "folder")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(DataError, match="cannot be written to: No space left on device"):
+        halved.save(tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
