@@ -1,7 +1,6 @@
 """A newer Captum or torch that has renamed a private part: what still works, and what is said."""
 
 import importlib
-import inspect
 import re
 
 import pytest
@@ -15,11 +14,9 @@ from captum_guided_ext import _captum
 from captum_guided_ext.errors import CaptumVersionError
 
 HELPERS = [
-    line.split("_helper(")[1].rstrip(")").replace('"', "").split(", ")
-    for line in inspect.getsource(_captum).replace("(\n    ", "(").splitlines()
-    if " = _helper(" in line
+    (_captum._COMMON if module == "_COMMON" else module.strip('"'), name)
+    for module, name in re.findall(r' = _helper\(\s*([\w".]+), "(\w+)"', SOURCES[_captum.__name__])
 ]
-HELPERS = [(_captum._COMMON if module == "_COMMON" else module, name) for module, name in HELPERS]
 
 
 def test_every_helper_is_found():
@@ -68,16 +65,16 @@ print(cg.GuidedReLU.convert(net)[1], cg.demo.load_demo_network()(torch.zeros(1, 
     assert works == "GuidedReLU(guided) torch.Size([1, 6])"
 
 
-TORCHSCRIPT = [
-    "torch._C._jit_pass_lower_graph",
-    "torch._C._jit_pass_inline",
-    "torch._C._create_function_from_graph",
-    "torch._C.ScriptModule",
-    "torch.jit._fuser.optimized_execution",
-]
-
-
-@pytest.mark.parametrize("name", TORCHSCRIPT)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "torch._C._jit_pass_lower_graph",
+        "torch._C._jit_pass_inline",
+        "torch._C._create_function_from_graph",
+        "torch._C.ScriptModule",
+        "torch.jit._fuser.optimized_execution",
+    ],
+)
 def test_without_a_part_of_torchscript_only_scripts_are_refused(name, monkeypatch):
     net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     for parameter in net.parameters():

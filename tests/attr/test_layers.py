@@ -45,6 +45,12 @@ def build(name):
     return models.get_model(name, weights=None, **config)
 
 
+ENDING_ON_FEATURES = [
+    "densenet121", "squeezenet1_0", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0",
+    "convnext_tiny",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "layer"),
     [
@@ -54,15 +60,10 @@ def build(name):
         ("resnet18", (1, 3, 100, 64), "layer4"),
         ("alexnet", (1, 3, 224, 224), "features"),
         ("vgg11", (1, 3, 96, 96), "features"),  # the 7 x 7 pooling behind is no layer of features
-        ("densenet121", (1, 3, 64, 64), "features"),
-        ("squeezenet1_0", (1, 3, 64, 64), "features"),
-        ("mobilenet_v2", (1, 3, 64, 64), "features"),
-        ("mobilenet_v3_small", (1, 3, 64, 64), "features"),
-        ("efficientnet_b0", (1, 3, 64, 64), "features"),
+        *((name, (1, 3, 64, 64), "features") for name in ENDING_ON_FEATURES),
         ("mnasnet0_5", (1, 3, 64, 64), "layers"),
         ("shufflenet_v2_x0_5", (1, 3, 64, 64), "conv5"),
         ("regnet_x_400mf", (1, 3, 64, 64), "trunk_output"),
-        ("convnext_tiny", (1, 3, 64, 64), "features"),
         ("googlenet", (1, 3, 64, 64), "inception5b"),
         ("inception_v3", (1, 3, 128, 128), "Mixed_7c"),
         ("swin", (1, 3, 64, 64), "permute"),
@@ -106,10 +107,6 @@ class ChannelsLast(nn.Module):
         return self.head(self.norm(self.conv(x).permute(0, 2, 3, 1)).mean((1, 2)))
 
 
-def vit():
-    return models.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=5)
-
-
 def scripted():
     return nn.Sequential(conv(3, 4), torch.jit.script(conv(4, 4)), *HEAD)
 
@@ -122,7 +119,7 @@ def flat():
     ("make", "shape", "message"),
     [
         (
-            vit,
+            lambda: models.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=5),
             (1, 3, 32, 32),
             r"ends on outputs of shape \(1, 17, 16\), which are no map of the picture: name a lay",
         ),
@@ -155,11 +152,9 @@ def test_default_layer_leaves_the_model_as_it_was(fails):
     counter = model[0].register_forward_hook(lambda *_: passes.append(torch.is_grad_enabled()))
     flags = [m.training for m in model.modules()]
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    if fails:
-        with pytest.raises(ModelError, match=r"\(RuntimeError: my own mistake\): name a layer"):
-            default_layer(model, torch.randn(3, 3, 8, 8))
-    else:
-        assert default_layer(model, torch.randn(3, 3, 8, 8)) == "1"
+    found = find_layer(model, None, torch.randn(3, 3, 8, 8))
+    assert (found.module, found.name) == ((None, None) if fails else (model[1], "1"))
+    assert ("(RuntimeError: my own mistake): name a layer" in found.reason) is fails
     assert passes == [False]
     assert [m.training for m in model.modules()] == flags
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
@@ -225,7 +220,6 @@ def test_a_layer_that_is_misspelled_is_no_reason_but_an_error():
     [
         (lambda x: x, "a model that is no nn.Module has no layers to choose from"),
         (flat(), "no layer returns a feature map (N, C, H, W) with H * W > 1"),
-        (Failing(), "the last feature map could not be looked for (RuntimeError: my own mistake)"),
     ],
 )
 def test_where_no_layer_is_found_there_is_a_reason(model, reason):

@@ -181,12 +181,13 @@ def test_help_names_every_option():
 @needs("squeezenet1_0_imagenet")
 def test_a_real_photo(explain):
     code, out, err = explain(
-        DATA / "photos" / "chelsea.png", "--model", "squeezenet1_0", "--checkpoint",
+        DATA / "photos" / "chelsea.png", "--model", "SqueezeNet1_0", "--checkpoint",
         DATA / "squeezenet1_0_imagenet" / "squeezenet1_0_imagenet.pth",
     )  # fmt: skip
     assert (code, err) == (0, "")
     assert "prediction: Egyptian cat" in out.splitlines()[0]
     words = " ".join(out.split())
+    assert "squeezenet1_0 (checkpoint squeezenet1_0_imagenet.pth)" in words
     assert "26 ReLU between prediction and image" in out
     assert "Grad-CAM at layer features" in words
     assert "the deconvolution attribution is zero everywhere" in words

@@ -1,9 +1,10 @@
+"""The picture world, the network that is trained on it, and its training."""
+
 import dataclasses
 import json
 import math
 import random
-import subprocess
-import sys
+import re
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import python
+from sources import PACKAGE
 from torch import nn
 
 from captum_guided_ext.demo import (
@@ -31,7 +34,7 @@ from captum_guided_ext.demo._canvas import SIZE, Frame, circle
 FRESH_SEED = 987_654  # neither trained on nor tested on
 TINY = {"train_pictures": 40, "test_pictures": 12, "epochs": 2, "batch_size": 16}
 TINY_OPTIONS = ["--train-pictures", "12", "--test-pictures", "6", "--epochs", "1"]
-WEIGHTS = Path(network_module.__file__).with_name(network_module.WEIGHTS_FILE)
+WEIGHTS = PACKAGE / "demo" / network_module.WEIGHTS_FILE
 
 
 @pytest.fixture(scope="module")
@@ -217,16 +220,12 @@ def test_prepare_normalises_as_documented():
 
 
 @pytest.mark.parametrize(
-    "image",
-    [
-        np.zeros((4, 5, 3), dtype=np.float32),
-        np.zeros((3, 4, 5), dtype=np.uint8),
-        np.zeros((4, 5), dtype=np.uint8),
-    ],
+    ("shape", "kind"), [((4, 5, 3), "float32"), ((3, 4, 5), "uint8"), ((4, 5), "uint8")]
 )
-def test_prepare_names_what_it_got(image):
-    with pytest.raises(ValueError, match=r"\(H, W, 3\) of uint8, got .* of (uint8|float32)"):
-        prepare(image)
+def test_prepare_names_what_it_got(shape, kind):
+    found = rf"{re.escape(str(shape))} of {kind}"
+    with pytest.raises(ValueError, match=rf"\(H, W, 3\) of uint8, got .*{found}"):
+        prepare(np.zeros(shape, kind))
 
 
 def test_every_rectifier_is_a_module_called_once_and_not_in_place(fresh):
@@ -239,13 +238,10 @@ def test_every_rectifier_is_a_module_called_once_and_not_in_place(fresh):
     assert logits.shape == (1, len(CATEGORIES))
     assert not any(module.inplace for module in rectifiers)
     assert calls == rectifiers
-    names = []
     nodes = [logits.grad_fn]
-    while nodes:
-        node = nodes.pop()
-        names.append(node.name())
-        nodes.extend(parent for parent, _ in node.next_functions if parent is not None)
-    assert names.count("ReluBackward0") == len(rectifiers) == 6
+    for node in nodes:  # which grows on the way
+        nodes += [parent for parent, _ in node.next_functions if parent is not None]
+    assert [node.name() for node in nodes].count("ReluBackward0") == len(rectifiers) == 6
 
 
 def test_the_last_feature_map_is_fit_for_grad_cam(fresh):
@@ -313,11 +309,8 @@ def test_training_twice_gives_the_same_bits_and_leaves_no_trace():
     assert not torch.are_deterministic_algorithms_enabled()
     assert first_record == second_record
     assert not first.training
-    same = [
-        torch.equal(a, b)
-        for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
-    ]
-    assert all(same)
+    for name, values in first.state_dict().items():
+        assert torch.equal(values, second.state_dict()[name])
     assert not torch.equal(first.classifier.weight, other.classifier.weight)
     assert any("epoch 2 of 2" in line for line in lines)
     assert f"{first_record.test_accuracy:.2%} of 12 pictures" in "\n".join(lines)
@@ -353,17 +346,15 @@ def test_the_command_line_writes_where_told(tmp_path, capsys):
     assert f"wrote {output}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("options", "folder"), [([], None), (["--install"], Path(network_module.__file__).parent)]
-)
+@pytest.mark.parametrize(("options", "folder"), [([], None), (["--install"], WEIGHTS.parent)])
 def test_only_install_writes_into_the_package(options, folder, tmp_path, monkeypatch):
     places = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train_module, "train_demo_network", lambda **_: (None, None))
     monkeypatch.setattr(train_module, "save", lambda *arguments: places.append(arguments[-1]))
     train_module.main(options)
-    (place,) = places
-    assert place.resolve() == (folder or tmp_path).resolve() / network_module.WEIGHTS_FILE
+    weights = (folder or tmp_path).resolve() / network_module.WEIGHTS_FILE
+    assert [place.resolve() for place in places] == [weights]
 
 
 @pytest.mark.parametrize("failing", [".pt", ".json"])
@@ -398,11 +389,7 @@ def test_an_impossible_output_is_refused_before_training(output, words, tmp_path
 
 
 def test_it_runs_as_a_module_without_a_warning(tmp_path):
-    command = [sys.executable, "-W", "error::RuntimeWarning", "-m", "captum_guided_ext.demo.train"]
-    done = subprocess.run(
-        [*command, *TINY_OPTIONS], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = python("-m", "captum_guided_ext.demo.train", *TINY_OPTIONS, cwd=tmp_path)
     assert "test accuracy" in done.stdout
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -412,11 +399,10 @@ def test_the_room_itself_imports_no_heavy_library():
     code = f"""
 import sys, types
 parent = types.ModuleType("captum_guided_ext")
-parent.__path__ = [{str(WEIGHTS.parent.parent)!r}]
+parent.__path__ = [{str(PACKAGE)!r}]
 sys.modules["captum_guided_ext"] = parent
 import captum_guided_ext.demo
 heavy = {{"torchvision", "matplotlib", "captum", "PIL"}} & set(sys.modules)
 assert not heavy, heavy
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    python("-c", code)

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from itertools import product
 
 import pytest
 from places import needs
@@ -10,40 +11,33 @@ from programs import python
 METRICS = {"infidelity", "infidelity_square", "sensitivity_max"}
 
 
-def run(example, folder):
+def run(example, folder, images, methods):
+    """Run an example; it scores so many images by these methods, and prints a row for each."""
     done = python(f"examples/{example}", "--quick", "--output", folder)
     with (folder / "scores.csv").open() as file:
         scores = {
             (row["image"], row["method"], row["metric"]): float(row["value"])
             for row in csv.DictReader(file)
         }
+    assert set(scores) == set(product(map(str, range(images)), methods, METRICS))
+    for method in methods:
+        assert done.stdout.count(f"| {method} ") == 3
     return done.stdout, scores
 
 
 @needs("mnist")
 def test_mnist(tmp_path):
-    out, scores = run("mnist_infidelity.py", tmp_path)
+    each = ("gradient", "integrated_gradients", "deconvolution", "guided_backprop",
+            "guided_grad_cam")  # fmt: skip
+    methods = ["input_x_gradient", "noisy_baseline", "guided_backprop_by_modules"]
+    methods += [f"{method}{smoothed}" for method in each for smoothed in ("", "_smoothed")]
+    out, scores = run("mnist_infidelity.py", tmp_path, 3, methods)
     accuracy, by_modules, by_graph = out.splitlines()[:3]
     found = re.fullmatch(r"right on ([\d.]+)% of 2000 digits it never saw", accuracy)
     assert float(found[1]) > 30  # of ten classes, after 500 digits
     assert by_modules == "guided backprop by nn.ReLU modules is the gradient: True"
     found = re.fullmatch(r"guided backprop by the graph differs from it by (\d+)% of .*", by_graph)
     assert int(found[1]) > 10
-    methods = {
-        "input_x_gradient",
-        "noisy_baseline",
-        "guided_backprop_by_modules",
-        *(
-            f"{method}{smoothed}"
-            for method in ("gradient", "integrated_gradients", "deconvolution", "guided_backprop",
-                           "guided_grad_cam")
-            for smoothed in ("", "_smoothed")
-        ),
-    }  # fmt: skip
-    assert set(scores) == {(i, method, metric) for i in "012" for method in methods
-                           for metric in METRICS}  # fmt: skip
-    for method in methods:
-        assert out.count(f"| {method} ") == 3
     for image in "012":
         for metric in METRICS:
             gradient = scores[image, "gradient", metric]
@@ -56,13 +50,10 @@ def test_mnist(tmp_path):
 
 @needs("squeezenet1_0_imagenet")
 def test_photos(tmp_path):
-    out, scores = run("photos_infidelity.py", tmp_path)
-    assert out.startswith("cat_dog.jpg: ")
     methods = {
         "gradient", "gradient_smoothed", "input_x_gradient", "integrated_gradients",
         "deconvolution", "guided_backprop", "guided_backprop_smoothed", "grad_cam",
         "guided_grad_cam",
     }  # fmt: skip
-    assert set(scores) == {("0", method, metric) for method in methods for metric in METRICS}
-    for method in methods:
-        assert out.count(f"| {method} ") == 3
+    out, _ = run("photos_infidelity.py", tmp_path, 1, methods)
+    assert out.startswith("cat_dog.jpg: ")

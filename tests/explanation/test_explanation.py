@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from picture_files import halves
 from PIL import Image
 from torch import nn
 
@@ -44,10 +45,7 @@ def picture():
     return Image.fromarray(pixels)
 
 
-HALVES = {
-    "left half": np.arange(12)[None, :].repeat(8, 0) < 6,
-    "right half": np.arange(12)[None, :].repeat(8, 0) >= 6,
-}
+HALVES = {"left half": halves(12, 8) == 1, "right half": halves(12, 8) == 0}
 
 
 def test_the_region_that_decides_holds_the_map(picture):
@@ -127,9 +125,8 @@ def test_the_report_in_words(picture):
     assert grid.endswith("elsewhere ✖")
 
 
-def test_the_figure(picture, tmp_path):
-    explanation = explain(network(), picture, name="halves.png", target="right")
-    figure = explanation.plot()
+def test_the_figure(picture):
+    figure = explain(network(), picture, name="halves.png", target="right").plot()
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     methods = ["Gradient", "Deconvolution", "Guided backprop", "Grad-CAM", "Guided Grad-CAM"]
     assert titles == ["halves.png", *methods]
@@ -141,11 +138,6 @@ def test_the_figure(picture, tmp_path):
     values = np.asarray(drawn.get_array())
     assert values[:, 6:].all()
     assert not values[:, :6].any()
-    path, report = explanation.save(tmp_path, stem="figure")
-    with Image.open(path) as image:
-        assert image.size[0] > 500
-    assert {path, report} == {tmp_path / "figure.png", tmp_path / "figure.json"}
-    assert set(tmp_path.iterdir()) == {path, report}
 
 
 def test_an_empty_map_is_said_to_be_empty(picture):
@@ -224,13 +216,16 @@ def test_it_has_a_row_for_each_method_and_region(halved, tmp_path):
     assert frame["attribution_share"].tolist() == [1, 0, 1, 0]
 
 
-def test_it_is_saved_under_the_pictures_name(halved, tmp_path):
-    files = halved.save(tmp_path / "made" / "here")
-    assert [file.name for file in files] == ["my-halves.png", "my-halves.json"]
-    assert set((tmp_path / "made" / "here").iterdir()) == set(files)
-    assert json.loads(files[1].read_text()) == json.loads(json.dumps(halved.to_dict()))
-    with Image.open(files[0]) as image:
+@pytest.mark.parametrize(("stem", "name"), [(None, "my-halves"), ("figure", "figure")])
+def test_it_is_saved_under_the_pictures_name_or_another(halved, tmp_path, stem, name):
+    folder = tmp_path / "made" / "here"
+    path, report = halved.save(folder, stem=stem)
+    with Image.open(path) as image:
+        assert image.size[0] > 500
         assert image.format == "PNG"
+    assert json.loads(report.read_text()) == json.loads(json.dumps(halved.to_dict()))
+    assert (path, report) == (folder / f"{name}.png", folder / f"{name}.json")
+    assert set(folder.iterdir()) == {path, report}
 
 
 def test_where_it_cannot_be_saved_nothing_is_left(halved, tmp_path, monkeypatch):

@@ -27,12 +27,13 @@ def halves(width, height):
     return (np.arange(width) < width // 2).astype(np.uint8)[None].repeat(height, 0)
 
 
-def write_idx(path, array, *, compress=False):
-    """Write bytes as MNIST's files hold them: 0, 0, their type, how many dimensions, the sizes."""
-    content = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    content += array.astype(np.uint8).tobytes()
-    path.write_bytes(gzip.compress(content) if compress else content)
-    return path
+def write_idx(folder, images, labels, *, compress=False):
+    """Write bytes as MNIST's files hold them; return what the two files are called as data."""
+    for name, array in (("images", images), ("labels", labels)):
+        content = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+        content += array.astype(np.uint8).tobytes()
+        (folder / name).write_bytes(gzip.compress(content) if compress else content)
+    return f"idx:{folder / 'images'},{folder / 'labels'}"
 
 
 def write_coco(folder, *annotations, **others):

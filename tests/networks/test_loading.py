@@ -6,27 +6,11 @@ import numpy as np
 import pytest
 import torch
 from picture_files import noise
-from PIL import Image
-from places import DATA, needs
 from torchvision import models
 
 from captum_guided_ext import demo
 from captum_guided_ext.errors import ModelError
-from captum_guided_ext.networks import find_device, find_target, load_network
-
-
-@needs("squeezenet1_0_imagenet")
-def test_squeezenet_says_egyptian_cat():
-    file = DATA / "squeezenet1_0_imagenet" / "squeezenet1_0_imagenet.pth"
-    network = load_network("SqueezeNet1_0", checkpoint=file)
-    assert network.name == "squeezenet1_0"
-    assert network.weights == "checkpoint squeezenet1_0_imagenet.pth"
-    assert not network.model.training
-    with Image.open(DATA / "photos" / "chelsea.png") as image:
-        inputs = network.prepare(image)[None]
-    with torch.no_grad():
-        scores = network.model(inputs)[0]
-    assert network.category(find_target("top1", scores, network.categories)) == "Egyptian cat"
+from captum_guided_ext.networks import find_device, load_network
 
 
 def test_demo():
@@ -34,10 +18,7 @@ def test_demo():
     assert network.categories == tuple(demo.CATEGORIES)
     image = noise(96, 96)
     assert torch.equal(network.prepare(image), demo.prepare(np.array(image)))
-    inputs = network.prepare(noise(200, 150))[None]
-    assert inputs.shape == (1, 3, 96, 96)
-    with torch.no_grad():
-        assert network.model(inputs).shape == (1, len(network.categories))
+    assert network.prepare(noise(200, 150)).shape == (3, 96, 96)
 
 
 def test_loading_leaves_the_global_generator_alone(saved):
