@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,6 @@ def explain_photos(
         yield explanation, figure
 
 
-def _free(stem: str, stems: Sequence[str]) -> str:
-    taken = sum(1 for other in stems if other == stem or other.startswith(f"{stem}-"))
-    return f"{stem}-{taken + 1}" if stem in stems else stem
+def _free(stem: str, taken: Sequence[str]) -> str:
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    return next(name for name in names if name not in taken)

@@ -187,7 +187,7 @@ def _from_factory(name: str) -> Network:
     if not isinstance(made, Network):
         raise ModelError(
             f"{name!r} returned a {type(made).__name__}: it must return a torch.nn.Module or a "
-            "captum_guided_ext.networks._network.Network"
+            "captum_guided_ext.Network"
         )
     return made
 

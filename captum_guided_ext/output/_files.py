@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from captum_guided_ext.errors import DataError
@@ -32,7 +32,7 @@ def writable_folder(path: Path) -> Iterator[Path]:
     Raises:
         DataError: if it cannot be made or written to.
     """
-    new = not path.exists()
+    new = [one for one in (path, *path.parents) if not one.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"
@@ -43,8 +43,9 @@ def writable_folder(path: Path) -> Iterator[Path]:
     try:
         yield path
     finally:
-        if new and not any(path.iterdir()):
-            path.rmdir()
+        for made in new:  # the innermost first; what holds something, or is gone, stays as it is
+            with suppress(OSError):
+                made.rmdir()
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.output._files import write_whole
+from captum_guided_ext.output._files import writable_folder, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,17 +90,15 @@ class Result(ABC):
         Raises:
             DataError: if the folder cannot be written to.
         """
-        folder = Path(folder)
-        return tuple(
-            _write(folder / name, content)
-            for name, content in self._files(stem or self.stem).items()
-        )
+        files = self._files(stem or self.stem)
+        with writable_folder(Path(folder)) as place:
+            for name, content in files.items():
+                _write(place / name, content)
+            return tuple(place / name for name in files)
 
 
-def _write(path: Path, content: bytes) -> Path:
+def _write(path: Path, content: bytes) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
     except OSError as error:
         raise DataError(f"{path} cannot be written to: {error.strerror}") from error
-    return path

@@ -41,6 +41,6 @@ def counted(count: int, thing: str) -> str:
 
 def percent(share: float) -> str:
     """Return a share as whole per cent, a very small one as ``"<1 %"``."""
-    if 0 < share < 0.005:  # noqa: PLR2004 - what would be rounded to 0 %
+    if 0 < share <= 0.005:  # noqa: PLR2004 - what would be rounded to 0 %
         return "<1 %"
     return f"{share:.0%}".replace("%", " %")

@@ -71,11 +71,13 @@ def find_layer(model: object, layer: nn.Module | str | None, x: Tensor | None = 
     if layer is not None:
         module = resolve_layer(model, layer)
         named = model.named_modules() if isinstance(model, nn.Module) else ()
-        known = (name for name, one in named if one is module)
+        known = (name for name, one in named if one is module and name)
         return FoundLayer(module, layer if isinstance(layer, str) else next(known, None))
-    if not isinstance(model, nn.Module) or x is None:
+    if not isinstance(model, nn.Module):
         reason = "a model that is no nn.Module has no layers to choose from: name one"
         return FoundLayer(reason=reason)
+    if x is None:
+        raise TypeError("x is needed where no layer is named: the default one is looked for in it")
     try:
         name = default_layer(model, x)
     except ModelError as error:
