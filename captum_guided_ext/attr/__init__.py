@@ -8,6 +8,7 @@ from captum_guided_ext.attr._core.neuron.neuron_guided_backprop_deconvnet import
 )
 from captum_guided_ext.attr._utils.layers import FoundLayer as FoundLayer
 from captum_guided_ext.attr._utils.layers import find_layer as find_layer
+from captum_guided_ext.attr._utils.layers import run_at_layer as run_at_layer
 from captum_guided_ext.attr._utils.methods import LAYER_METHODS as LAYER_METHODS
 from captum_guided_ext.attr._utils.methods import METHODS as METHODS
 from captum_guided_ext.attr._utils.methods import check_methods as check_methods

@@ -17,15 +17,16 @@ from captum_guided_ext.autograd._checks import (
 from captum_guided_ext.autograd._forward_pass import ForwardPass, rectifiers
 from captum_guided_ext.autograd._guided_relu import GuidedReLU
 from captum_guided_ext.autograd._path import RectifierReport, listed
+from captum_guided_ext.autograd._recording import Call
 from captum_guided_ext.autograd._rules import DECONVNET, GRADIENT, GUIDED, BackwardRule, as_rule
 from captum_guided_ext.autograd._scripts import is_module as is_scripted
-from captum_guided_ext.autograd._twins import private_twin
 
 __all__ = [
     "DECONVNET",
     "GRADIENT",
     "GUIDED",
     "BackwardRule",
+    "Call",
     "ForwardPass",
     "GuidedReLU",
     "RectifierReport",
@@ -35,7 +36,6 @@ __all__ = [
     "check_output",
     "is_scripted",
     "listed",
-    "private_twin",
     "rectifiers",
     "select_target",
     "warn_of_zero",

@@ -18,7 +18,7 @@ from captum_guided_ext import _captum
 from captum_guided_ext.autograd import _checks as checks
 from captum_guided_ext.autograd._nodes import COMPILED
 from captum_guided_ext.autograd._path import RulePath
-from captum_guided_ext.autograd._recording import own_records, recorded
+from captum_guided_ext.autograd._recording import Call, own_records, recorded, watched_calls
 from captum_guided_ext.autograd._reruns import InPlaceAsCopy, forced_eager, rewinder
 from captum_guided_ext.autograd._rules import GRADIENT, BackwardRule, as_rule
 from captum_guided_ext.autograd._twins import shadow_of
@@ -52,11 +52,17 @@ class ForwardPass:
             along dimension 0.
         additional_forward_args: Further arguments, as in Captum: one value or a tuple of them.
         layer: A submodule whose output is wanted too.
+        choose_layer: Instead of ``layer``: takes the calls of the model's modules in this forward
+            pass, by their dotted names and in the order in which they end, and the model's output,
+            and returns the one whose output is wanted. A ``ModelError`` that it raises is the
+            reason why none is.
         at_layer_input: Remember the input of ``layer`` instead of its output.
         device_ids: The order of the devices of a ``DataParallel`` model, if it is wrapped.
 
     Attributes:
         output: What the model returned, with its graph.
+        layer_name: The dotted name of the layer that ``choose_layer`` chose.
+        no_layer: Why it chose none.
 
     Raises:
         TypeError: for inputs or outputs that are no floating-point tensors.
@@ -70,6 +76,7 @@ class ForwardPass:
         additional_forward_args: object = None,
         *,
         layer: nn.Module | None = None,
+        choose_layer: Callable[[Sequence[tuple[str, Call]], Tensor], Call] | None = None,
         at_layer_input: bool = False,
         device_ids: Sequence[int] | None = None,
     ) -> None:
@@ -77,6 +84,10 @@ class ForwardPass:
         checks.warn_if_training(forward_func)
         self._arguments = additional_forward_args
         self._layer = layer
+        self._choose_layer = choose_layer
+        self.layer_name: str | None = None
+        self.no_layer = ""
+        self._calls: list[Call] = []
         self._at_layer_input = at_layer_input
         self._device_ids = device_ids or getattr(forward_func, "device_ids", None)
         self._not_opened: Exception | None = None
@@ -97,9 +108,31 @@ class ForwardPass:
             shadow, layer = forward_func, self._layer
             rewind()
             self._run(shadow, layer)
+        if self._choose_layer is not None and (call := self._chosen(shadow)) is not None:
+            layer = call.module
+            if not call.is_intact and not self._opaque:
+                rewind()
+                self._run(shadow, layer)
         if self._opaque:
             rewind()
             self._run(shadow, layer, in_place_as_copy=True, eager=COMPILED in self._opaque)
+
+    def _chosen(self, model: Any) -> Call | None:
+        """Return the call that is chosen, and take its output for the record of a layer."""
+        names = {module: name for name, module in model.named_modules() if name}
+        calls = [(names[call.module], call) for call in self._calls if call.module in names]
+        self._calls = []  # and with them the outputs that are not wanted
+        assert self._choose_layer is not None  # noqa: S101 - for the type checker
+        try:
+            chosen = self._choose_layer(calls, self.output)
+        except ModelError as error:
+            self.no_layer = self.no_layer or str(error)
+            return None
+        self._choose_layer = None
+        self.layer_name, self._layer = names[chosen.module], chosen.module
+        if chosen.output is not None:
+            self._record([(chosen.output,)])
+        return chosen
 
     def _run(
         self,
@@ -121,12 +154,24 @@ class ForwardPass:
             if in_place_as_copy:
                 stack.enter_context(in_place)
             records = stack.enter_context(recorded(layer, at_input=self._at_layer_input))
+            if self._choose_layer is not None:
+                self._calls = self._watched(stack)
             output = _captum.run_forward(_taking_arguments(model), given, None, self._arguments)
         self.output = checks.check_output(output)
         self._leaves, self._goals = leaves, goals
         self._harmless = in_place.harmless
-        self._recorded = own_records(records, goals)
         self._path = self._path_from([self.output])
+        self._record(records)
+
+    def _watched(self, stack: ExitStack) -> list[Call]:
+        try:
+            return stack.enter_context(watched_calls())
+        except ModelError as error:
+            self.no_layer = str(error)
+            return []
+
+    def _record(self, records: Sequence[tuple[Tensor, ...]]) -> None:
+        self._recorded = own_records(records, self._goals)
         self._opaque = self._path.opaque + self._path_from(self._recorded_tensors).opaque
 
     def _path_from(self, tensors: Sequence[Tensor]) -> RulePath:

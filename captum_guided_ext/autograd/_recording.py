@@ -1,23 +1,26 @@
-"""Remembering what a layer put out during one forward pass, and only what belongs to that pass."""
+"""Remembering what layers put out during one forward pass, and only what belongs to that pass."""
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 
 from captum_guided_ext.autograd._path import nodes_between
+from captum_guided_ext.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
+    from types import FrameType
 
     import torch
     from torch.autograd.graph import Node
 
     Record = tuple[Tensor, ...]
 
-__all__ = ["own_records", "recorded"]
+__all__ = ["Call", "own_records", "recorded", "watched_calls"]
 
 
 @contextmanager
@@ -55,6 +58,62 @@ def recorded(layer: nn.Module | None, *, at_input: bool = False) -> Iterator[lis
         for hooks in () if layer is None else (layer._forward_hooks, layer._forward_pre_hooks):  # noqa: SLF001
             for key in [key for key, hook in list(hooks.items()) if hook in (before, after)]:
                 del hooks[key]
+
+
+class Call(NamedTuple):
+    """One call of a module that returned one tensor.
+
+    Attributes:
+        module: The module.
+        output: What it returned; a tensor of four dimensions is kept, of another only its shape.
+        shape: Of what it returned.
+        version: How often the output had been written to when it was returned.
+    """
+
+    module: nn.Module
+    output: Tensor | None
+    shape: tuple[int, ...]
+    version: int
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether nothing has written to the output since it was returned."""
+        return self.output is not None and _version(self.output) == self.version
+
+
+@contextmanager
+def watched_calls() -> Iterator[list[Call]]:
+    """Collect the calls of modules while the ``with`` block lasts, in the order in which they end.
+
+    By the hook that Python has for profilers, which is this thread's alone: no module is changed
+    or copied, and other threads are not watched. It sees what modules return from Python; inside
+    of a script, and in the threads of a ``DataParallel`` with several devices, it sees nothing.
+
+    Raises:
+        ModelError: if a profiler is watching this thread already.
+    """
+    if sys.getprofile() is not None:
+        raise ModelError(
+            "a profiler is at work, and layers are looked for by the same means: name one (--layer)"
+        )
+    calls: list[Call] = []
+    call_of_a_module = nn.Module._call_impl.__code__  # noqa: SLF001
+
+    def watch(frame: FrameType, event: str, value: Any) -> None:
+        if event == "return" and frame.f_code is call_of_a_module and isinstance(value, Tensor):
+            kept = value if value.dim() == 4 else None  # noqa: PLR2004
+            shape = tuple(value.shape)
+            calls.append(Call(frame.f_locals["self"], kept, shape, _version(value)))
+
+    sys.setprofile(watch)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(None)
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version  # noqa: SLF001
 
 
 def own_records(records: Iterable[Record], inputs: Collection[Node]) -> dict[torch.device, Record]:

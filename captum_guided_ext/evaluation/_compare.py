@@ -66,8 +66,7 @@ def compare(
             ``guided_backprop``, ``grad_cam``, ``guided_grad_cam``), Captum's ``Attribution``
             objects, functions of the form of ``attribute``, or a mapping from names of your choice
             to these. Default: the six names.
-        layer: Grad-CAM's layer, as a module or by its dotted name. Default: the last feature map,
-            found in a forward pass of one example.
+        layer: Grad-CAM's layer, as a module or by its dotted name. Default: the last feature map.
         metrics: Names from :data:`captum_guided_ext.evaluation.METRICS`, or metrics with settings
             of their own such as ``InfidelityMetric(SquareRemoval(), 1000)``. An infidelity is
             optimally scaled (``normalize=True``). Default: infidelity and sensitivity_max.

@@ -11,7 +11,14 @@ import torch
 from captum.attr import Attribution
 from torch import Tensor, nn
 
-from captum_guided_ext.attr import LAYER_METHODS, METHODS, check_methods, find_layer, named_maps
+from captum_guided_ext.attr import (
+    LAYER_METHODS,
+    METHODS,
+    check_methods,
+    find_layer,
+    named_maps,
+    run_at_layer,
+)
 from captum_guided_ext.autograd import ForwardPass, check_finite
 from captum_guided_ext.errors import brief
 from captum_guided_ext.output import described
@@ -40,7 +47,7 @@ class MethodSet:
             objects, or functions of the form of ``attribute``; or a mapping from names of your
             choice to these. Others are called by their class's or their function's name.
         layer: Grad-CAM's layer, as a module or by its dotted name. Default: the last feature map,
-            which is looked for in a forward pass of its own, of one example.
+            which is found in the first forward pass.
         interpolate_mode: How a Grad-CAM is laid over the input.
 
     Raises:
@@ -100,11 +107,12 @@ class MethodSet:
 
     def forward_pass(self, x: Tensor, additional_forward_args: object = None) -> ForwardPass:
         """Run the model once on ``x``, as the named methods need it."""
-        layer = None
-        if self._named(LAYER_METHODS):
-            self._layer = self._layer or find_layer(self.model, None, x)
-            layer = self._layer.module
-        return ForwardPass(self.model, x, additional_forward_args, layer=layer)
+        if not self._named(LAYER_METHODS):
+            return ForwardPass(self.model, x, additional_forward_args)
+        forward_pass, self._layer = run_at_layer(
+            self.model, x, additional_forward_args, self._layer
+        )
+        return forward_pass
 
     def maps(
         self,

@@ -15,6 +15,7 @@ from captum_guided_ext.attr import (
     check_methods,
     find_layer,
     named_maps,
+    run_at_layer,
 )
 from captum_guided_ext.autograd import GUIDED, ForwardPass
 from captum_guided_ext.errors import DataError, ModelError
@@ -82,12 +83,13 @@ def explain(
     if regions is not None and not regions:
         raise DataError("regions is empty: leave it out for a 3 x 3 grid")
     x = network.prepare(image).unsqueeze(0).to(network.device)
-    found = FoundLayer()
-    if any(method in LAYER_METHODS for method in methods):
-        found = find_layer(network.model, layer, x)
+    found = None if layer is None else find_layer(network.model, layer)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        forward_pass = ForwardPass(network.model, x, layer=found.module)
+        if any(method in LAYER_METHODS for method in methods):
+            forward_pass, found = run_at_layer(network.model, x, layer=found)
+        else:
+            forward_pass, found = ForwardPass(network.model, x), FoundLayer()
         if forward_pass.output.dim() != 2:  # noqa: PLR2004 - (examples, classes)
             raise ModelError(
                 f"{network.name} returned shape {tuple(forward_pass.output.shape)}, and what is "

@@ -1,13 +1,20 @@
 """The layer that is named, and the one that Grad-CAM is meant for."""
 
-import functools
+import re
+import sys
+import types
+import warnings
+import weakref
 
 import pytest
 import torch
+from networks import Conv, seeded
 from torch import nn
+from torch.nn import functional as F  # noqa: N812
 from torchvision import models
 
-from captum_guided_ext.attr._utils.layers import default_layer, find_layer, resolve_layer
+import captum_guided_ext
+from captum_guided_ext.attr._utils.layers import find_layer, resolve_layer, run_at_layer
 from captum_guided_ext.demo import load_demo_network
 from captum_guided_ext.errors import ModelError
 
@@ -72,7 +79,13 @@ ENDING_ON_FEATURES = [
     ],
 )
 def test_default_layer_of_known_networks(name, shape, layer):
-    assert default_layer(build(name), torch.randn(shape)) == layer
+    model = build(name).eval()
+    forward_pass, found = run_at_layer(model, torch.randn(shape))
+    assert found == (resolve_layer(model, layer), layer, "")
+    # what is recorded is what the layer puts out when it is named
+    again, _ = run_at_layer(model, forward_pass.inputs[0], None, found)
+    for one, other in zip(forward_pass.layer_gradients(0), again.layer_gradients(0), strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +108,7 @@ def test_default_layer_of_known_networks(name, shape, layer):
 )
 @pytest.mark.parametrize("size", [(16, 16), (12, 40)])
 def test_default_layer_by_hand(model, layer, size):
-    assert default_layer(model, torch.randn(1, 3, *size)) == layer
+    assert run_at_layer(model.eval(), torch.randn(1, 3, *size))[1].name == layer
 
 
 class ChannelsLast(nn.Module):
@@ -130,69 +143,185 @@ def flat():
     ],
 )
 def test_no_default_layer_and_why(make, shape, message):
-    with pytest.raises(ModelError, match=message):
-        default_layer(make(), torch.randn(shape))
+    forward_pass, found = run_at_layer(make().eval(), torch.randn(shape))
+    assert (found.module, found.name) == (None, None)
+    assert re.search(message, found.reason)
+    assert forward_pass.scores((0,) * (forward_pass.output.dim() - 1)) is not None  # it goes on
 
 
-class Failing(nn.Module):
-    def forward(self, x):
-        raise RuntimeError("my own mistake")
+def test_additional_arguments_are_the_models():
+    class Scaled(Conv):
+        def forward(self, x, factor):
+            return factor * super().forward(x)
+
+    model = seeded(Scaled)
+    forward_pass, found = run_at_layer(model, torch.rand(2, 3, 8, 8), 2.0)
+    assert (found.name, model.calls) == ("second", 1)
+    assert torch.equal(forward_pass.output, model(forward_pass.inputs[0], 2.0))
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_default_layer_leaves_the_model_as_it_was(fails):
-    passes = []
-    model = nn.Sequential(
-        conv(3, 4), nn.BatchNorm2d(4), nn.Dropout(), *HEAD, nn.Linear(4, 2), nn.Identity()
-    )
-    if fails:
-        model[6] = Failing()
-    model.train()
-    model[2].eval()
-    counter = model[0].register_forward_hook(lambda *_: passes.append(torch.is_grad_enabled()))
-    flags = [m.training for m in model.modules()]
-    state = {name: value.clone() for name, value in model.state_dict().items()}
-    found = find_layer(model, None, torch.randn(3, 3, 8, 8))
-    assert (found.module, found.name) == ((None, None) if fails else (model[1], "1"))
-    assert ("(RuntimeError: my own mistake): name a layer" in found.reason) is fails
-    assert passes == [False]
-    assert [m.training for m in model.modules()] == flags
-    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
-    counter.remove()
-    assert not any(m._forward_hooks for m in model.modules())
+# --- models that are not only what they have registered ---
 
 
-class Stateful(nn.Module):
-    """Keeps what layers put out, by hooks that are its own methods, and refers to one in a list."""
+class Net(nn.Module):
+    """Two convolutions, of which the last is called as a subclass says."""
 
     def __init__(self):
         super().__init__()
-        self.conv, self.head = conv(3, 4), nn.Linear(4, 2)
-        self.aside = [(self.conv,)]
-        self.register_buffer("seen", torch.zeros(()))
-        self.conv.register_forward_hook(self.keep)
-        self.head.register_forward_pre_hook(functools.partial(self.note, "head"))
-        self.notes = {}
+        self.first, self.last, self.head = conv(3, 4), conv(4, 5), nn.Linear(5, 2)
+        self.norm = nn.BatchNorm2d(4)
+        self.prepare()
 
-    def keep(self, _module, _args, output):
-        self.kept = output
+    def prepare(self):
+        pass
 
-    def note(self, name, _module, _args):
-        self.notes |= {name: len(self.notes)}
+    def call_last(self, x):
+        return self.last(x)
 
     def forward(self, x):
-        self.seen += len(x)
-        self.aside[0][0](x)
-        return self.head(self.kept.mean((2, 3)))
+        return self.head(F.relu(self.call_last(F.relu(self.norm(self.first(x))))).mean((2, 3)))
 
 
-def test_default_layer_of_a_model_that_keeps_state_in_hooks_and_buffers():
-    model = Stateful()
-    attributes, buffer = dict(vars(model)), model.seen
-    assert default_layer(model, torch.randn(1, 3, 8, 8)) == "conv"
-    assert vars(model) == attributes
-    assert model.seen is buffer
-    assert buffer == 0
+class InANamespace(Net):
+    def prepare(self):
+        self.parts = types.SimpleNamespace(last=self.last)
+
+    def call_last(self, x):
+        return self.parts.last(x)
+
+
+class InAClosure(Net):
+    def prepare(self):
+        last = self.last
+        self.parts = {"last": lambda x: last(1.0 * x)}
+
+    def call_last(self, x):
+        return self.parts["last"](x)
+
+
+class ByAWeakReference(Net):
+    def prepare(self):
+        self.parts = [(weakref.ref(self.last),)]
+
+    def call_last(self, x):
+        return self.parts[0][0]()(x)
+
+
+class ByAHook(Net):
+    """Keeps what the layer puts out, by a hook that is a closure over the model."""
+
+    def prepare(self):
+        self.last.register_forward_hook(lambda _m, _a, output: setattr(self, "kept", output))
+
+    def call_last(self, x):
+        self.last(x)
+        return self.kept
+
+
+class ByIdentity(Net):
+    def prepare(self):
+        self.known = weakref.WeakSet([self.last])
+
+    def call_last(self, x):
+        return self.last(x) if self.last in self.known else x[:, :1].expand(-1, 5, -1, -1)
+
+
+class InItself(Net):
+    def prepare(self):
+        self.parts = []
+        self.parts.append(self.parts)
+        self.cycle = {"model": (self,)}
+
+
+def wrapped_by(wrap):
+    def build():
+        model = Net()
+        model.forward = wrap(model.forward)
+        return model
+
+    return build
+
+
+UNUSUAL = {
+    "a namespace": InANamespace,
+    "a closure": InAClosure,
+    "a weak reference": ByAWeakReference,
+    "a hook that is a closure": ByAHook,
+    "an identity test": ByIdentity,
+    "containers in themselves": InItself,
+    "a forward that is wrapped": wrapped_by(lambda forward: lambda x: forward(1.0 * x)),
+    "a forward under autocast": wrapped_by(torch.autocast("cpu", torch.bfloat16)),
+    "a model in a model": lambda: nn.Sequential(nn.Identity(), Net()),
+}
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("build", UNUSUAL.values(), ids=UNUSUAL)
+def test_the_layer_is_found_in_the_models_own_modules(build, training):
+    model = seeded(build).train(training)
+    x = torch.rand(2, 3, 8, 8)
+    name = next(name for name, module in model.named_modules() if name.endswith("last"))
+    flags = [module.training for module in model.modules()]
+    hooks = [list(module._forward_hooks.values()) for module in model.modules()]
+    seen = model.get_buffer(name.replace("last", "norm.num_batches_tracked")).clone()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the model is in training mode")
+        found = captum_guided_ext.compare(model, x, 0, methods=["grad_cam"], metrics=[])
+    assert found.layer == name
+    assert [module.training for module in model.modules()] == flags
+    assert [list(module._forward_hooks.values()) for module in model.modules()] == hooks
+    after = model.get_buffer(name.replace("last", "norm.num_batches_tracked"))
+    assert after - seen == int(training)  # as after one run
+    model.eval()
+    maps = [
+        captum_guided_ext.compare(model, x, 0, methods=["grad_cam"], metrics=[], layer=layer).maps
+        for layer in (None, name)
+    ]
+    assert torch.equal(maps[0]["grad_cam"], maps[1]["grad_cam"])
+
+
+class WrittenTo(Conv):
+    """What its last layer puts out is rectified in place."""
+
+    def __init__(self):
+        super().__init__(lambda x: F.relu(x, inplace=True))
+
+
+def test_one_run_unless_the_layers_output_is_written_to():
+    for build, runs in ((Conv, 1), (WrittenTo, 2)):
+        model = seeded(build)
+        options = {"methods": ["grad_cam", "guided_backprop"], "metrics": []}
+        found = captum_guided_ext.compare(model, torch.rand(2, 3, 8, 8), 1, **options)
+        assert (found.layer, model.calls) == ("second", runs)
+        named = captum_guided_ext.compare(model, found.inputs, 1, layer="second", **options)
+        assert model.calls == runs + 1
+        for method, one in named.maps.items():
+            assert torch.equal(found.maps[method], one)
+
+
+def test_nothing_watches_after_an_error_and_a_profiler_is_left_in_peace():
+    def fail(x):
+        raise RuntimeError("my own mistake")
+
+    with pytest.raises(RuntimeError, match="my own mistake"):
+        run_at_layer(seeded(lambda: Conv(fail)), torch.rand(1, 3, 8, 8))
+    assert sys.getprofile() is None
+    events = []
+
+    def profiler(_frame, event, _value):
+        events.append(event)
+
+    sys.setprofile(profiler)
+    try:
+        _, found = run_at_layer(seeded(Conv), torch.rand(1, 3, 8, 8))
+        assert sys.getprofile() is profiler
+    finally:
+        sys.setprofile(None)
+    assert events
+    assert (
+        found.reason
+        == "a profiler is at work, and layers are looked for by the same means: name one (--layer)"
+    )
 
 
 # --- either of them, or the reason why there is none ---
@@ -202,7 +331,6 @@ def test_a_layer_is_found_by_its_name_and_a_module_by_itself():
     model = nn.Sequential(nn.Sequential(conv(3, 4), nn.ReLU()), *HEAD, nn.Linear(4, 2))
     for asked in ("0.0", model[0][0]):
         assert find_layer(model, asked) == (model[0][0], "0.0", "")
-    assert find_layer(model, None, torch.randn(2, 3, 8, 8)) == (model[0], "0", "")
     elsewhere = nn.ReLU()
     for not_its_own in (model, model.forward):
         assert find_layer(not_its_own, elsewhere) == (elsewhere, None, "")
@@ -210,19 +338,12 @@ def test_a_layer_is_found_by_its_name_and_a_module_by_itself():
 
 def test_a_layer_that_is_misspelled_is_no_reason_but_an_error():
     with pytest.raises(ModelError, match="no layer 'nowhere'; choose from 0, 1"):
-        find_layer(flat(), "nowhere", torch.randn(1, 3, 2, 2))
+        find_layer(flat(), "nowhere")
     with pytest.raises(TypeError, match=r"layer '0' is a name, and function is no nn\.Module to"):
         find_layer(lambda x: x, "0")
 
 
-@pytest.mark.parametrize(
-    ("model", "reason"),
-    [
-        (lambda x: x, "a model that is no nn.Module has no layers to choose from"),
-        (flat(), "no layer returns a feature map (N, C, H, W) with H * W > 1"),
-    ],
-)
-def test_where_no_layer_is_found_there_is_a_reason(model, reason):
-    module, name, found = find_layer(model, None, torch.randn(1, 3, 2, 2))
-    assert (module, name) == (None, None)
-    assert found.startswith(f"{reason}: name ")
+def test_a_function_has_no_layer_to_choose():
+    _, found = run_at_layer(lambda x: x.mean((2, 3)), torch.rand(1, 3, 2, 2))
+    reason = "a model that is no nn.Module has no layers to choose from: name one"
+    assert found == (None, None, reason)

@@ -5,16 +5,19 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from captum_guided_ext.autograd import is_scripted, private_twin
-from captum_guided_ext.errors import ModelError, brief, nearest
+from captum_guided_ext.autograd import ForwardPass, is_scripted
+from captum_guided_ext.errors import ModelError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["FoundLayer", "default_layer", "find_layer", "resolve_layer"]
+    from torch import Tensor
+
+    from captum_guided_ext.autograd import Call
+
+__all__ = ["FoundLayer", "find_layer", "last_feature_map", "resolve_layer", "run_at_layer"]
 
 
 def resolve_layer(model: object, layer: nn.Module | str) -> nn.Module:
@@ -56,59 +59,57 @@ class FoundLayer(NamedTuple):
     reason: str = ""
 
 
-def find_layer(model: object, layer: nn.Module | str | None, x: Tensor | None = None) -> FoundLayer:
-    """Return the layer that is asked for, or the one that Grad-CAM is meant for.
-
-    Args:
-        model: A module or any callable.
-        layer: A module of it or its dotted name; None for :func:`default_layer`.
-        x: What the model takes, for the default. One example of it is run.
+def find_layer(model: object, layer: nn.Module | str) -> FoundLayer:
+    """Return a layer with its dotted name, which is looked up for a module.
 
     Raises:
         ModelError: if there is no layer of that name.
         TypeError: if a name is given and ``model`` is not a module.
     """
-    if layer is not None:
-        module = resolve_layer(model, layer)
-        named = model.named_modules() if isinstance(model, nn.Module) else ()
-        known = (name for name, one in named if one is module and name)
-        return FoundLayer(module, layer if isinstance(layer, str) else next(known, None))
-    if not isinstance(model, nn.Module):
-        reason = "a model that is no nn.Module has no layers to choose from: name one"
-        return FoundLayer(reason=reason)
-    if x is None:
-        raise TypeError("x is needed where no layer is named: the default one is looked for in it")
-    try:
-        name = default_layer(model, x)
-    except ModelError as error:
-        return FoundLayer(reason=str(error))
-    return FoundLayer(resolve_layer(model, name), name)
+    module = resolve_layer(model, layer)
+    named = model.named_modules() if isinstance(model, nn.Module) else ()
+    known = (name for name, one in named if one is module and name)
+    return FoundLayer(module, layer if isinstance(layer, str) else next(known, None))
 
 
-def _without_wrappers(name: str) -> str:
-    return ".".join(part for part in name.split(".") if part not in ("_orig_mod", "module"))
+def run_at_layer(
+    model: Callable[..., Any],
+    x: Tensor,
+    additional_forward_args: object = None,
+    layer: FoundLayer | None = None,
+) -> tuple[ForwardPass, FoundLayer]:
+    """Run a model once for methods that need a layer, and say which it is, or why there is none.
 
-
-class _Call(NamedTuple):
-    """One call of a submodule that returned one tensor.
-
-    Attributes:
-        name: The submodule's dotted name.
-        shape: Of what it returned.
-        learned: Whether it or a part of it has parameters.
-        own_parameters: Whether it has some that belong to no part of it.
-        channels_last: Whether it is of a kind that takes the last dimension for the channels.
+    Args:
+        model: A module or any callable.
+        x: What it takes.
+        additional_forward_args: As in Captum.
+        layer: Where it is known already. Default: the one that Grad-CAM is meant for (see
+            :func:`last_feature_map`), found in this very forward pass.
     """
+    if layer is None:
+        if not isinstance(model, nn.Module):
+            why = "a model that is no nn.Module has no layers to choose from: name one"
+            layer = FoundLayer(reason=why)
+        elif x.ndim != 4:  # noqa: PLR2004
+            why = f"the input must be pictures (N, C, H, W), not {tuple(x.shape)}"
+            layer = FoundLayer(reason=why)
+        elif any(map(is_scripted, model.modules())):
+            why = "TorchScript hides what its layers return: name one (--layer)"
+            layer = FoundLayer(reason=why)
+    if layer is not None:
+        return ForwardPass(model, x, additional_forward_args, layer=layer.module), layer
+    choose = partial(last_feature_map, picture=x.shape)
+    forward_pass = ForwardPass(model, x, additional_forward_args, choose_layer=choose)
+    name = forward_pass.layer_name
+    module = None if name is None else resolve_layer(model, name)
+    return forward_pass, FoundLayer(module, name, forward_pass.no_layer)
 
-    name: str
-    shape: tuple[int, ...]
-    learned: bool
-    own_parameters: bool
-    channels_last: bool
 
-
-def default_layer(model: nn.Module, inputs: Tensor) -> str:
-    """Return the dotted name of the layer Grad-CAM is meant for: the last feature map.
+def last_feature_map(
+    calls: Sequence[tuple[str, Call]], output: Tensor, *, picture: Sequence[int]
+) -> Call:
+    """Return the call of the layer that Grad-CAM is meant for: the last feature map.
 
     That is the last module to finish (so the outermost of those that return the same tensor) which
 
@@ -120,33 +121,29 @@ def default_layer(model: nn.Module, inputs: Tensor) -> str:
       parameters of its own behind it. SqueezeNet's last convolution is one; what it reads is
       taken. It is taken itself only where the network has no other map.
 
-    It is looked for in one forward pass of the first example, in eval mode and without gradients,
-    of a twin of the model: the model itself is not touched.
-
     Args:
-        model: A classifier of pictures.
-        inputs: What it takes, ``(N, 3, H, W)``, on its device.
+        calls: The calls of the network's modules, by name, in the order in which they ended.
+        output: What the network returned.
+        picture: The shape of what it took, ``(N, C, H, W)``.
 
     Raises:
-        ModelError: if there is none; if the network goes on with tokens ``(N, T, D)`` after it, as
-            ViT does (the map of its patches is no map of features); or if the forward pass fails.
+        ModelError: if there is none, or if the network goes on with tokens ``(N, T, D)`` after it,
+            as ViT does: the map of its patches is no map of features.
     """
-    if inputs.ndim != 4 or not len(inputs):  # noqa: PLR2004
-        raise ModelError(f"the input must be pictures (N, C, H, W), not {tuple(inputs.shape)}")
-    if any(map(is_scripted, model.modules())):
-        raise ModelError("TorchScript hides what its layers return: name one (--layer)")
-    calls, output = _calls(model, inputs[:1])
-    classes = output.shape[1] if isinstance(output, Tensor) and output.ndim > 1 else None
-    last_parameters = max((i for i, call in enumerate(calls) if call.own_parameters), default=-1)
+    classes = output.shape[1] if output.ndim > 1 else None
+    last_parameters = max(
+        (i for i, (_, call) in enumerate(calls) if _holds_parameters(call.module, recurse=False)),
+        default=-1,
+    )
     features = scores = None
     off_map: tuple[int, ...] | None = None
-    for index, call in enumerate(calls):
-        if _is_map(call.shape, inputs.shape) and not call.channels_last:
+    for index, (_, call) in enumerate(calls):
+        if _is_map(call.shape, picture) and not _is_channels_last(call.module):
             if call.shape[1] == classes and index >= last_parameters:
-                scores = scores or call.name
-            elif call.learned or off_map is not None:
-                features, off_map = call.name, None
-        elif call.learned and _has_positions(call.shape):
+                scores = scores or call
+            elif off_map is not None or _holds_parameters(call.module):
+                features, off_map = call, None
+        elif _has_positions(call.shape) and _holds_parameters(call.module):
             off_map = call.shape
     if off_map is not None:
         raise ModelError(
@@ -161,32 +158,20 @@ def default_layer(model: nn.Module, inputs: Tensor) -> str:
     return found
 
 
-def _calls(model: nn.Module, inputs: Tensor) -> tuple[list[_Call], Any]:
-    """Run the model once; return its submodules' calls in the order they ended, and its output."""
-    calls: list[_Call] = []
+def _holds_parameters(module: nn.Module, *, recurse: bool = True) -> bool:
+    return any(True for _ in module.parameters(recurse=recurse))
 
-    def note(name: str, module: nn.Module, _args: Any, output: Any) -> None:
-        if isinstance(output, Tensor):
-            learned = any(True for _ in module.parameters())
-            own = any(True for _ in module.parameters(recurse=False))
-            # By the very type: torchvision's LayerNorm2d, a LayerNorm, takes channels first.
-            last = type(module) is nn.Linear or (
-                type(module) is nn.LayerNorm and len(module.normalized_shape) == 1
-            )
-            calls.append(_Call(name, tuple(output.shape), learned, own, last))
 
-    try:
-        twin = private_twin(model)  # the model itself is not touched: other threads may use it
-        for name, module in twin.named_modules():
-            if name:
-                module.register_forward_hook(partial(note, name))
-        with torch.no_grad():
-            output = twin(inputs)
-    except Exception as error:  # the model's own, or of state that its twin does not share
-        raise ModelError(
-            f"the last feature map could not be looked for ({brief(error)}): name a layer (--layer)"
-        ) from error
-    return calls, output
+def _is_channels_last(module: nn.Module) -> bool:
+    """Whether a module is of a kind that takes the last dimension for the channels."""
+    # By the very type: torchvision's LayerNorm2d, a LayerNorm, takes channels first.
+    return type(module) is nn.Linear or (
+        type(module) is nn.LayerNorm and len(module.normalized_shape) == 1
+    )
+
+
+def _without_wrappers(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in ("_orig_mod", "module"))
 
 
 def _is_map(shape: Sequence[int], picture: Sequence[int]) -> bool:
