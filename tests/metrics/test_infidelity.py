@@ -4,10 +4,11 @@ import inspect
 import re
 
 import captum.metrics
-import numpy as np
 import pytest
+import slow_metrics
 import torch
-from torch import nn
+from chance import as_tuple, from_seed, numpy_noise
+from networks import Dense, seeded
 
 import captum_guided_ext.metrics
 from captum_guided_ext.metrics import (
@@ -20,47 +21,27 @@ from captum_guided_ext.metrics import (
 )
 
 
-class Net(nn.Module):
-    """Pictures to five scores; a second input and a factor count where they are given."""
+class Net(Dense):
+    """Pictures to five scores."""
 
     def __init__(self):
-        super().__init__()
-        self.conv, self.last = nn.Conv2d(2, 4, 3), nn.Linear(4, 5)
+        super().__init__(features=72, classes=5)
 
     def forward(self, x, other=None, factor=1.0):
-        scores = self.last(torch.relu(self.conv(x)).mean((2, 3)))
-        return factor * (scores if other is None else scores + other.pow(2).sum(1, keepdim=True))
+        return super().forward(x.flatten(1), other, factor)
 
 
+NET = seeded(Net)
 with torch.random.fork_rng():
     torch.manual_seed(0)
-    NET = Net().eval()
     X, OTHER = torch.rand(3, 2, 6, 6) + 0.1, torch.rand(3, 4) + 0.1
     MAPS, OTHER_MAPS = torch.randn(3, 2, 6, 6) * 0.1, torch.randn(3, 4)
     FACTORS = torch.rand(3, 1) + 0.5
 
 
-@pytest.fixture(autouse=True)
-def _global_streams_put_back():
-    legacy = np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-    np.random.set_state(legacy)  # noqa: NPY002
-
-
-def as_tuple(value):
-    return value if isinstance(value, tuple) else (value,)
-
-
 def noise(inputs, baselines=None):
     made = tuple(torch.randn_like(x) * 0.1 for x in as_tuple(inputs))
     return made, tuple(x - one for x, one in zip(as_tuple(inputs), made, strict=True))
-
-
-def numpy_noise(inputs):
-    made = torch.tensor(np.random.normal(0, 0.1, inputs.shape)).float()  # noqa: NPY002
-    return made, inputs - made
 
 
 def half_way(inputs, baselines=0.0):
@@ -105,15 +86,11 @@ def by_both(case, *, per_unit=False, **options):
     settings = {
         "forward_func": NET, "perturb_func": noise, "inputs": X, "attributions": MAPS,
     } | case | options  # fmt: skip
-    results = []
+    perturb, results = settings.pop("perturb_func"), []
     for metrics in (captum.metrics, captum_guided_ext.metrics):
-        torch.manual_seed(5)
-        np.random.seed(5)  # noqa: NPY002
         decorate = metrics.infidelity_perturb_func_decorator(multiply_by_inputs=per_unit)
-        if settings["perturb_func"] is half_way:
-            results.append(metrics.infidelity(**settings | {"perturb_func": decorate(half_way)}))
-        else:
-            results.append(metrics.infidelity(**settings))
+        made = decorate(perturb) if perturb in (half_way, numpy_noise) else perturb
+        results.append(from_seed(metrics.infidelity, perturb_func=made, **settings))
     assert (results[0] > 0).all()
     return results
 
@@ -193,27 +170,10 @@ def test_the_signature_is_captum_s_and_goes_on():
 # --- the paper --------------------------------------------------------------------------------
 
 
-def from_the_paper(model, x, maps, perturbations, *, scaled):
-    """Definition 2.1 of Yeh et al. 2019, example by example; scaled as the authors' code scales."""
-    results = []
-    for image, one_map, steps in zip(x, maps, perturbations, strict=True):
-        said, fell = [], []
-        for step in steps:
-            pairs = zip(one_map.flatten().tolist(), step.flatten().tolist(), strict=True)
-            said.append(sum(a * i for a, i in pairs))
-            fell.append(float(model(image[None])) - float(model((image - step)[None])))
-        factor = 1.0
-        if scaled:
-            factor = sum(s * f for s, f in zip(said, fell, strict=True)) / sum(s * s for s in said)
-        errors = [(factor * s - f) ** 2 for s, f in zip(said, fell, strict=True)]
-        results.append(sum(errors) / len(errors))
-    return torch.tensor(results, dtype=torch.float64)
-
-
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("at_once", [None, 9])
 def test_infidelity_is_the_paper_s(normalize, at_once):
-    x, maps, model = X.double(), MAPS.double(), Net().double()
+    x, maps, model = X.double(), MAPS.double(), seeded(Net).double()
     steps = []
 
     def recorded(inputs):
@@ -223,10 +183,10 @@ def test_infidelity_is_the_paper_s(normalize, at_once):
 
     options = {"n_perturb_samples": 12, "max_examples_per_batch": at_once}
     got = infidelity(model, recorded, x, maps, target=2, normalize=normalize, **options)
-    expected = from_the_paper(
+    expected = slow_metrics.infidelity(
         lambda one: model(one)[:, 2].detach(), x, maps, torch.cat(steps, dim=1), scaled=normalize
     )
-    torch.testing.assert_close(got, expected, rtol=1e-9, atol=0)
+    assert got.tolist() == pytest.approx(expected, rel=1e-9, abs=0)
 
 
 def test_the_optimal_scaling_is_no_worse_than_any_other():
@@ -273,12 +233,11 @@ def test_a_constant_model_is_explained_by_nothing():
 
 
 def test_one_channel_counts_for_every_channel():
-    narrow = MAPS[:, :1]
-    torch.manual_seed(1)
-    got = infidelity(NET, noise, X, narrow, target=1)
-    torch.manual_seed(1)
-    expected = infidelity(NET, noise, X, narrow.repeat(1, 2, 1, 1), target=1)
-    torch.testing.assert_close(got, expected)
+    narrow, wide = (
+        from_seed(infidelity, NET, noise, X, maps, target=1)
+        for maps in (MAPS[:, :1], MAPS[:, :1].repeat(1, 2, 1, 1))
+    )
+    torch.testing.assert_close(narrow, wide)
 
 
 def test_a_string_is_one_name():
@@ -324,14 +283,11 @@ def test_other_precisions_come_close(dtype, tolerance, normalize):
         made = (torch.randn(inputs.shape) * 0.5).to(inputs)
         return made, inputs - made
 
-    results = []
-    for kind in (torch.float32, dtype):
-        torch.manual_seed(0)
-        model = Net().to(kind)
-        torch.manual_seed(1)
-        options = {"target": 1, "n_perturb_samples": 20, "normalize": normalize}
-        results.append(infidelity(model, drawn, X.to(kind), MAPS.to(kind), **options))
-    expected, got = results
+    options = {"target": 1, "n_perturb_samples": 20, "normalize": normalize}
+    expected, got = (
+        from_seed(infidelity, seeded(Net).to(kind), drawn, X.to(kind), MAPS.to(kind), **options)
+        for kind in (torch.float32, dtype)
+    )
     torch.testing.assert_close(got.float(), expected, rtol=tolerance, atol=0)
     assert got.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
 
@@ -356,8 +312,7 @@ def test_other_memory_layouts_work():
 
     results = []
     for x, maps in ((X, MAPS), (lasting(X), lasting(MAPS)), (lasting(X), MAPS)):
-        torch.manual_seed(2)
-        results.append(infidelity(NET, perturb, x, maps, target=1))
+        results.append(from_seed(infidelity, NET, perturb, x, maps, target=1))
         results.append(infidelity(NET, SquareRemoval((2,)), x, maps, target=1, seed=0))
     for one in results[2:4], results[4:]:
         torch.testing.assert_close(one, results[:2])
@@ -397,6 +352,8 @@ ERRORS = [
     ({"seed": -1}, ValueError, "seed must not be negative, and is -1"),
     ({"seed": 1.0}, TypeError, "seed must be a whole number, not float"),
     ({"generator": 3}, TypeError, "must be a torch.Generator, not int"),
+    ({"image_indices": [0, 1, 2]}, ValueError, "needs a seed or a generator"),
+    ({"seed": 1, "image_indices": [0.5, 1, 2]}, TypeError, "interpreted as an integer"),
     ({"seed": 1, "image_indices": [0, 1]}, ValueError, r"each of the 3 examples.*\[0, 1\]"),
     ({"seed": 1, "image_indices": [4, 0, 4]}, ValueError, r"a different number.*\[4, 0, 4\]"),
     ({"seed": 1, "image_indices": [4, 0, -1]}, ValueError, "0 or more"),

@@ -6,6 +6,8 @@ import captum.metrics
 import pytest
 import torch
 from captum.metrics._core.sensitivity import default_perturb_func as captum_default
+from chance import from_seed, seen_by_the_model
+from scipy import stats
 
 from captum_guided_ext.metrics import (
     GaussianNoise,
@@ -21,30 +23,14 @@ ALL = [UniformBall(), GaussianNoise(), NoisyBaseline(), SquareRemoval((1, 2))]
 each_perturbation = pytest.mark.parametrize("perturb", ALL, ids=lambda one: type(one).__name__)
 
 
-@pytest.fixture(autouse=True)
-def _global_stream_put_back():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
 def fresh(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
 def furthest(values, distribution):
     """Return the Kolmogorov-Smirnov distance, times sqrt(n): over 1.95 in 1 of 1000 cases."""
-    ordered = sorted(values.flatten().tolist())
-    n = len(ordered)
-    steps = [
-        max(abs(distribution(v) - k / n), abs(distribution(v) - (k + 1) / n))
-        for k, v in enumerate(ordered)
-    ]
-    return max(steps) * math.sqrt(n)
-
-
-def gaussian(std):
-    return lambda value: 0.5 * (1 + math.erf(value / (std * math.sqrt(2))))
+    drawn = values.flatten().numpy()
+    return stats.kstest(drawn, distribution.cdf).statistic * math.sqrt(len(drawn))
 
 
 # --- noise ------------------------------------------------------------------------------------
@@ -52,10 +38,8 @@ def gaussian(std):
 
 def test_the_uniform_ball_is_captum_s_noise():
     xs = torch.rand(3, 2, 5), torch.rand(3, 7)
-    torch.manual_seed(4)
-    expected = captum_default(xs, 0.3)
-    torch.manual_seed(4)
-    steps, perturbed = UniformBall(0.3)(xs)
+    expected = from_seed(captum_default, xs, 0.3)
+    steps, perturbed = from_seed(UniformBall(0.3), xs)
     for x, step, got, wanted in zip(xs, steps, perturbed, expected, strict=True):
         assert torch.equal(got, wanted)
         assert torch.equal(step, x - wanted)
@@ -65,23 +49,23 @@ def test_the_uniform_ball_is_captum_s_noise():
 def test_the_uniform_ball_is_uniform():
     step, _ = UniformBall(0.3)(torch.zeros(50, 80), generator=fresh())
     assert step.abs().max() <= 0.3
-    assert furthest(step, lambda value: (value + 0.3) / 0.6) < 1.95
-    assert furthest(step, gaussian(0.3 / math.sqrt(3))) > 1.95  # so that the distance can tell
+    assert furthest(step, stats.uniform(-0.3, 0.6)) < 1.95
+    assert furthest(step, stats.norm(0, 0.3 / math.sqrt(3))) > 1.95  # so that the distance can tell
 
 
 def test_gaussian_noise_is_gaussian_around_the_input():
     x = torch.rand(50, 80) * 5
     step, perturbed = GaussianNoise(0.7)(x, 3.0, generator=fresh())
     assert torch.equal(step, x - perturbed)
-    assert furthest(step, gaussian(0.7)) < 1.95
-    assert furthest(step, gaussian(0.8)) > 1.95
+    assert furthest(step, stats.norm(0, 0.7)) < 1.95
+    assert furthest(step, stats.norm(0, 0.8)) > 1.95
 
 
 def test_a_noisy_baseline_replaces_the_input():
     x = torch.rand(50, 80) * 5
     step, perturbed = NoisyBaseline(0.7)(x, generator=fresh())
     assert torch.equal(step, x - perturbed)
-    assert furthest(perturbed, gaussian(0.7)) < 1.95
+    assert furthest(perturbed, stats.norm(0, 0.7)) < 1.95
     same = NoisyBaseline(0.7)(x * 0, generator=fresh())[1]
     assert torch.equal(same, perturbed)
 
@@ -136,18 +120,6 @@ def found_square(picture):
     assert int(columns.max() - columns.min()) + 1 == side
     assert len(rows) == side**2
     return side, int(rows.min()), int(columns.min())
-
-
-def seen_by_the_model(perturb, x, samples, **options):
-    """Return the perturbed inputs, (examples, samples, ...)."""
-    chunks = []
-
-    def model(xs):
-        chunks.append(xs.clone().reshape(len(x), -1, *x.shape[1:]))
-        return xs.flatten(1).sum(1)
-
-    infidelity(model, perturb, x, x, n_perturb_samples=samples, **options)
-    return torch.cat(chunks[1:], dim=1)
 
 
 def test_all_squares_of_the_authors_are_visited_once():
@@ -250,11 +222,11 @@ def test_perturbations_keep_the_type(perturb, dtype):
 @each_perturbation
 def test_captum_takes_them(perturb):
     x = torch.rand(2, 2, 4, 4)
-    results = []
-    for metric in (captum.metrics.infidelity, infidelity):
-        torch.manual_seed(1)
-        results.append(metric(lambda xs: xs.pow(2).flatten(1).sum(1), perturb, x, x))
-    assert torch.equal(*results)
+    expected, got = (
+        from_seed(metric, lambda xs: xs.pow(2).flatten(1).sum(1), perturb, x, x)
+        for metric in (captum.metrics.infidelity, infidelity)
+    )
+    assert torch.equal(got, expected)
 
 
 class Dimmed(Perturbation):

@@ -4,10 +4,12 @@ import inspect
 import math
 
 import captum.metrics
-import numpy as np
 import pytest
+import slow_metrics
 import torch
 from captum.attr import FeatureAblation, IntegratedGradients
+from chance import as_tuple, from_seed, numpy_noise, state_of
+from networks import Dense, seeded
 from torch import nn
 
 import captum_guided_ext.metrics
@@ -21,34 +23,10 @@ from captum_guided_ext.metrics import (
     sensitivity_mean,
 )
 
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first, self.last = nn.Linear(6, 20), nn.Linear(20, 5)
-
-    def forward(self, x, other=None, factor=1.0):
-        scores = self.last(torch.relu(self.first(x)))
-        return factor * (scores if other is None else scores * other.pow(2).sum(1, keepdim=True))
-
-
+NET = seeded(lambda: Dense(features=6, classes=5))
 with torch.random.fork_rng():
     torch.manual_seed(0)
-    NET = Net().eval()
     X, OTHER, FACTORS = torch.rand(3, 6), torch.rand(3, 4), torch.rand(3, 1) + 0.5
-
-
-@pytest.fixture(autouse=True)
-def _global_streams_put_back():
-    legacy = np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-    np.random.set_state(legacy)  # noqa: NPY002
-
-
-def as_tuple(value):
-    return value if isinstance(value, tuple) else (value,)
 
 
 def gradient(inputs, target=0, baselines=0.0, additional_forward_args=None):
@@ -72,10 +50,6 @@ def only_beyond(inputs):
     """Return what goes beyond the unperturbed inputs: first nothing, then a little."""
     maps = tuple((x - X.max()).clamp(min=0) for x in as_tuple(inputs))
     return maps if isinstance(inputs, tuple) else maps[0]
-
-
-def numpy_noise(inputs):
-    return inputs + torch.tensor(np.random.normal(0, 0.1, inputs.shape)).float()  # noqa: NPY002
 
 
 def in_a_cross(inputs, radius):
@@ -120,12 +94,10 @@ CASES = {
 def by_both(case, **options):
     """Return Captum's numbers and ours, each from the same global streams."""
     settings = {"explanation_func": gradient, "inputs": X} | case | options
-    results = []
-    for metrics in (captum.metrics, captum_guided_ext.metrics):
-        torch.manual_seed(5)
-        np.random.seed(5)  # noqa: NPY002
-        results.append(metrics.sensitivity_max(**settings))
-    return results
+    return [
+        from_seed(metrics.sensitivity_max, **settings)
+        for metrics in (captum.metrics, captum_guided_ext.metrics)
+    ]
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -160,30 +132,11 @@ def test_the_signature_is_captum_s_and_goes_on():
             "generator": None, "seed": None, "image_indices": None, "show_progress": False,
         }  # fmt: skip
         assert {p.kind for p in further} == {inspect.Parameter.KEYWORD_ONLY}
-    torch.manual_seed(3)
-    expected = captum_ball((X, OTHER))
-    torch.manual_seed(3)
-    assert all(map(torch.equal, ball((X, OTHER)), expected))
+    expected, got = (from_seed(one, (X, OTHER)) for one in (captum_ball, ball))
+    assert all(map(torch.equal, got, expected))
 
 
 # --- the paper --------------------------------------------------------------------------------
-
-
-def from_the_paper(explain, x, perturbed):
-    """Definition 3.1 of Yeh et al. 2019 over the perturbed inputs that were drawn.
-
-    Divided by the attribution's norm, as in the authors' code. Returns the list of changes.
-    """
-    changes = []
-    for image, others in zip(x, perturbed, strict=True):
-        original = explain(image[None]).flatten().tolist()
-        size = math.sqrt(sum(v * v for v in original))
-        changes.append([])
-        for other in others:
-            moved = explain(other[None]).flatten().tolist()
-            distance = math.sqrt(sum((v - w) ** 2 for v, w in zip(original, moved, strict=True)))
-            changes[-1].append(distance / size if size else distance)
-    return changes
 
 
 @pytest.mark.parametrize("at_once", [None, 3, 9])
@@ -201,7 +154,7 @@ def test_sensitivity_is_the_paper_s(at_once):
     got = sensitivity(
         explain, x, recorded, n_perturb_samples=7, max_examples_per_batch=at_once and at_once + 1
     )
-    for k, changes in enumerate(from_the_paper(explain, x, torch.cat(drawn, dim=1))):
+    for k, changes in enumerate(slow_metrics.changes(explain, x, torch.cat(drawn, dim=1))):
         mean = sum(changes) / 7
         variance = sum((change - mean) ** 2 for change in changes) / 6
         assert float(got.maximum[k]) == pytest.approx(max(changes), rel=1e-9)
@@ -253,19 +206,16 @@ def test_methods_share_the_perturbed_inputs(options):
         return {name: method(x, target) for name, method in methods.items()}
 
     options = {"target": [1, 2, 0], "max_examples_per_batch": 6, "n_perturb_samples": 5} | options
-    torch.manual_seed(1)
-    got = sensitivity(explain, X, **options)
+    got = from_seed(sensitivity, explain, X, **options)
     assert calls == [3, 6, 6, 3]
     assert list(got) == list(methods)
     for name, method in methods.items():
-        torch.manual_seed(1)
-        expected = sensitivity(method, X, **options)
+        expected = from_seed(sensitivity, method, X, **options)
         for one, wanted in zip(got[name], expected, strict=True):
             torch.testing.assert_close(one, wanted)
-    torch.manual_seed(1)
-    assert torch.equal(sensitivity_max(explain, X, **options)["product"], got["product"].maximum)
-    torch.manual_seed(1)
-    means = sensitivity_mean(explain, X, return_standard_error=True, **options)
+    largest = from_seed(sensitivity_max, explain, X, **options)
+    assert torch.equal(largest["product"], got["product"].maximum)
+    means = from_seed(sensitivity_mean, explain, X, return_standard_error=True, **options)
     for name, one in got.items():
         assert torch.equal(means[name][0], one.mean)
         assert torch.equal(means[name][1], one.standard_error)
@@ -284,12 +234,11 @@ def test_other_precisions_come_close(dtype, tolerance):
     def perturb(inputs):
         return inputs + (torch.randn(inputs.shape) * 0.5).to(inputs)
 
-    results = []
-    for kind in (torch.float32, dtype):
-        torch.manual_seed(1)
-        got = sensitivity(lambda x: as_tuple(x)[0].pow(3), X.to(kind), perturb)
-        results.append(torch.stack(got))
-    torch.testing.assert_close(results[1].float(), results[0], rtol=tolerance, atol=0)
+    expected, got = (
+        torch.stack(from_seed(sensitivity, lambda x: as_tuple(x)[0].pow(3), X.to(kind), perturb))
+        for kind in (torch.float32, dtype)
+    )
+    torch.testing.assert_close(got.float(), expected, rtol=tolerance, atol=0)
     assert torch.isfinite(sensitivity_max(lambda x: x**2, X.to(dtype))).all()
 
 
@@ -313,18 +262,14 @@ def test_other_memory_layouts_work():
 @pytest.mark.parametrize("options", [{}, {"seed": 1}])
 def test_nothing_is_left_behind(requires_grad, options):
     x = X.clone().requires_grad_(requires_grad)
-    model = Net()
-    model = nn.Sequential(model.first, nn.ReLU(), model.last)
+    model = seeded(lambda: Dense(nn.ReLU(), features=6))
+    before = state_of(model)
     got = sensitivity(GuidedBackprop(model).attribute, x, target=1, **options)
+    assert state_of(model) == before
     assert not got.maximum.requires_grad
     assert x.requires_grad is requires_grad
     assert x.grad is None
     assert torch.equal(x.detach(), X)
-    assert all(p.grad is None and p.requires_grad for p in model.parameters())
-    for module in model.modules():
-        hooks = {k: v for k, v in vars(module).items() if k.endswith("hooks")}
-        assert len(hooks) >= 6
-        assert not any(hooks.values())
     assert torch.is_grad_enabled()
 
 
