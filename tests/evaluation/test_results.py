@@ -1,0 +1,181 @@
+"""What a comparison and a benchmark have in common: words, rows, a figure, and a way to disk."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from captum_guided_ext.errors import DataError
+from captum_guided_ext.evaluation import Benchmark, Comparison
+from captum_guided_ext.evaluation._records import ScoredImage, SkippedImage
+from captum_guided_ext.evaluation._rows import ScoreRow
+from captum_guided_ext.evaluation._summary import SummaryLine
+
+WHY = "no rectifier"
+X = torch.linspace(0, 1, 2 * 3 * 25).reshape(2, 3, 5, 5)
+ROWS = (
+    ScoreRow(4, "gradient", "infidelity", 0.1 + 0.2, interval_low=0.25, interval_high=1.0),
+    ScoreRow(4, "mine", "infidelity", None, reason=WHY),
+    ScoreRow(7, "gradient", "infidelity", 2.5, interval_low=1.0, interval_high=3.0),
+    ScoreRow(7, "mine", "infidelity", None, reason=WHY),
+)
+SUMMARY = (
+    SummaryLine("infidelity", "gradient", 2, 0, 1.4, 0.3, 2.5, 0.0, 0.0, 0.0, 1, 1, False, ""),  # noqa: FBT003
+    SummaryLine("infidelity", "mine", 0, 2, *(None,) * 8, False, WHY),  # noqa: FBT003
+)
+COMPARISON = Comparison(X, [0, 3], {"gradient": X - 0.5}, ROWS, {"mine": WHY}, "second")
+BENCHMARK = Benchmark(
+    rows=ROWS,
+    summary=SUMMARY,
+    images={4: ScoredImage("é.png", 0, 0.25), 7: ScoredImage("b.png", 3, 0.75)},
+    skipped=(SkippedImage(5, "c.png", "cut off"),),
+    notes={"it is zero": 2},
+    object_area=0.5,
+    folder=Path("results"),
+    settings={"seed": 0},
+    threads=1,
+)
+each_result = pytest.mark.parametrize("result", [COMPARISON, BENCHMARK], ids=["compare", "bench"])
+
+
+def test_words():
+    assert repr(COMPARISON) == "<Comparison: 2 methods on 2 examples: infidelity>"
+    assert str(COMPARISON) == (
+        "| method   | infidelity | reason       |\n"
+        "|----------|-----------:|--------------|\n"
+        "| gradient |        1.4 |              |\n"
+        "| mine     |            | no rectifier |\n"
+        "means over 2 images"
+    )
+    assert repr(BENCHMARK) == "<Benchmark: 2 methods on 2 images: infidelity>"
+    table, _, *said, files = str(BENCHMARK).split("\n\n")
+    assert table.startswith("infidelity (lower is better)\n| method ")
+    assert said == [
+        "mine has no score: no rectifier",
+        "it is zero (2 batches)",
+        "skipped 1 that could not be read:\n  c.png: cut off",
+    ]
+    assert files == "scores.csv, summary.csv, summary.json and summary.png are in results"
+
+
+def test_data():
+    found = COMPARISON.to_dict()
+    assert found.pop("versions").keys() == {"captum_guided_ext", "captum", "torch", "python"}
+    assert found.pop("rows") == [dataclasses.asdict(row) for row in ROWS]
+    assert json.loads(json.dumps(found)) == found == {
+        "target": [0, 3], "layer": "second", "methods": ["gradient", "mine"],
+        "not_applicable": {"mine": WHY},
+    }  # fmt: skip
+    tensor = dataclasses.replace(COMPARISON, target=torch.tensor([0, 3]))
+    assert tensor.to_dict()["target"] == [0, 3]
+    found = BENCHMARK.to_dict()
+    assert json.loads(json.dumps(found)) == found == {
+        "summary": [dataclasses.asdict(line) for line in SUMMARY], "settings": {"seed": 0},
+        "skipped": [{"image": 5, "name": "c.png", "reason": "cut off"}],
+        "notes": {"it is zero": 2}, "object_area": 0.5, "threads": 1,
+    }  # fmt: skip
+
+
+def test_rows(tmp_path):
+    columns = "image,method,metric,value,standard_error,interval_low,interval_high"
+    text = COMPARISON.to_csv(tmp_path / "rows.csv")
+    assert text.splitlines() == [
+        f"{columns},reason",
+        "4,gradient,infidelity,0.30000000000000004,,0.25,1.0,",
+        "4,mine,infidelity,,,,,no rectifier",
+        "7,gradient,infidelity,2.5,,1.0,3.0,",
+        "7,mine,infidelity,,,,,no rectifier",
+    ]
+    assert (tmp_path / "rows.csv").read_text() == text
+    assert COMPARISON.to_markdown().splitlines() == [
+        "| image | method   | metric     | value | interval_low | interval_high | reason       |",
+        "|------:|----------|------------|------:|-------------:|--------------:|--------------|",
+        "|     4 | gradient | infidelity |   0.3 |         0.25 |             1 |              |",
+        "|     4 | mine     | infidelity |       |              |               | no rectifier |",
+        "|     7 | gradient | infidelity |   2.5 |            1 |             3 |              |",
+        "|     7 | mine     | infidelity |       |              |               | no rectifier |",
+    ]
+    assert BENCHMARK.to_csv().splitlines()[:3] == [
+        f"{columns},name,target,object_area,reason",
+        "4,gradient,infidelity,0.30000000000000004,,0.25,1.0,é.png,0,0.25,",
+        "4,mine,infidelity,,,,,é.png,0,0.25,no rectifier",
+    ]
+    head, _, first, *_ = BENCHMARK.to_markdown().splitlines()
+    assert [cell.strip() for cell in head.split("|")[-5:-1]] == [
+        "name", "target", "object_area", "reason",
+    ]  # fmt: skip
+    assert [cell.strip() for cell in first.split("|")[-5:-1]] == ["é.png", "0", "0.25", ""]
+
+
+@each_result
+def test_a_data_frame_has_the_columns_and_values_of_the_csv(result):
+    frame = result.to_pandas()
+    assert ",".join(frame.columns) == result.to_csv().splitlines()[0]
+    assert frame.value.dropna().tolist() == [0.30000000000000004, 2.5]
+    assert frame.method.tolist() == ["gradient", "mine"] * 2
+
+
+def test_a_comparison_draws_every_map_and_a_benchmark_every_mean():
+    maps = {"gradient": X - 0.5, "guided_backprop": X}
+    figure = dataclasses.replace(COMPARISON, maps=maps).plot()
+    titles = ["Gradient", "Guided backprop"]
+    shown = [(one.get_title(), one.get_xlabel()) for one in figure.axes[:6]]
+    assert [title for title, _ in shown] == ["image 4", *titles, "image 7", *titles]
+    assert [label for _, label in shown] == ["", "infidelity 0.3", "", "", "infidelity 2.5", ""]
+    (panel,) = BENCHMARK.plot().axes
+    assert "infidelity" in panel.get_title()
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["Gradient"]
+
+
+def test_what_cannot_be_drawn_is_said_and_saved_without_a_figure(tmp_path):
+    flat = dataclasses.replace(COMPARISON, inputs=torch.rand(2, 5))
+    no_map = dataclasses.replace(COMPARISON, maps={})
+    for number, (result, words) in enumerate(
+        [(flat, r"shape \(2, 5\) are no pictures to draw"), (no_map, f"no .* map to draw: {WHY}")]
+    ):
+        with pytest.raises(ValueError, match=words):
+            result.plot()
+        files = result.save(tmp_path / str(number))
+        assert [file.name for file in files] == ["comparison.csv", "comparison.json"]
+
+
+@each_result
+@pytest.mark.parametrize("stem", [None, "other"])
+def test_files(result, stem, tmp_path):
+    folder, name = tmp_path / "new" / "folder", stem
+    if stem is None:
+        name = "comparison" if result is COMPARISON else "summary"
+    names = [f"{name}.csv", f"{name}.json", f"{name}.png"]
+    expected = names if result is COMPARISON else ["scores.csv", *names]
+    assert result.save(folder, stem=stem) == tuple(folder / one for one in expected)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(expected)
+    assert (folder / expected[0]).read_text(encoding="utf-8") == result.to_csv()
+    assert json.loads((folder / f"{name}.json").read_text()) == result.to_dict()
+    with Image.open(folder / f"{name}.png") as image:
+        assert min(image.size) > 200
+    if result is BENCHMARK:
+        _, *lines = (folder / f"{name}.csv").read_text().splitlines()
+        assert lines == [
+            "infidelity,gradient,2,0,1.4,0.3,2.5,0.0,0.0,0.0,1,1,False,",
+            "infidelity,mine,0,2,,,,,,,,,False,no rectifier",
+        ]
+
+
+@each_result
+def test_where_nothing_can_be_written_nothing_is_left(result, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("text")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(DataError, match=f"{place} cannot be written to: "):
+            result.save(place)
+    assert (tmp_path / "file").read_text() == "text"
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(DataError, match="cannot be written to: No space left on device"):
+        result.save(tmp_path / "new")
+    assert list((tmp_path / "new").iterdir()) == []
