@@ -1,45 +1,35 @@
 """compare(): the maps are the methods' own, the scores the metrics' own, and the cost is shared."""
 
-import csv
-import io
-import re
-
-import numpy as np
 import pytest
+import small_benchmark as small
 import torch
 from captum.attr import InputXGradient, IntegratedGradients, NoiseTunnel, Saliency
+from chance import global_state, state_of
+from networks import seeded
 from torch import nn
 
 import captum_guided_ext as cg
 from captum_guided_ext.attr import METHODS
-from captum_guided_ext.evaluation import (
-    InfidelityMetric,
-    LocalisationMetric,
-    SensitivityMetric,
-)
+from captum_guided_ext.evaluation import InfidelityMetric, LocalisationMetric, SensitivityMetric
 from captum_guided_ext.metrics import NoisyBaseline, SquareRemoval, UniformBall
-
-
-class Net(nn.Module):
-    def __init__(self, activation=None):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3)
-        self.act = activation or nn.ReLU()
-        self.second = nn.Conv2d(4, 5, 3)
-        self.head = nn.Linear(5, 4)
-        self.head.weight.data.abs_()  # so that no Grad-CAM is zero everywhere
-        self.examples = 0
-
-    def forward(self, x):
-        self.examples += len(x)
-        x = self.act(self.second(self.act(self.conv(x))))
-        return self.head(x.mean(dim=(2, 3)))
 
 
 @pytest.fixture
 def net():
-    torch.manual_seed(3)
-    return Net().eval()
+    return small.cnn()
+
+
+@pytest.fixture
+def backward_passes(monkeypatch):
+    """Note of each backward pass whether it goes all the way down to the pictures."""
+    full, grad = [], torch.autograd.grad
+
+    def noted(outputs, inputs, *args, **kwargs):
+        full.append(any(one.shape[1:] == X.shape[1:] for one in inputs))
+        return grad(outputs, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(torch.autograd, "grad", noted)
+    return full
 
 
 X = torch.rand(3, 3, 9, 9, generator=torch.Generator().manual_seed(1)) + 0.1
@@ -71,40 +61,26 @@ def test_the_maps_are_the_methods_own(net):
     assert not any(one.requires_grad for one in maps.values())
 
 
-def test_six_methods_cost_one_forward_and_three_backward_passes(net, monkeypatch):
-    full = []
-    grad = torch.autograd.grad
-
-    def counted(outputs, inputs, *args, **kwargs):
-        full.append(any(one.shape == X.shape for one in inputs))
-        return grad(outputs, inputs, *args, **kwargs)
-
-    monkeypatch.setattr(torch.autograd, "grad", counted)
+def test_six_methods_cost_one_forward_and_three_backward_passes(net, backward_passes):
     cg.compare(net, X, TARGET, layer="second", metrics=[])
     assert net.examples == len(X)
-    assert sorted(full) == [False, True, True, True]  # one of them down to the layer only
+    # one of them down to the layer only
+    assert sorted(backward_passes) == [False, True, True, True]
 
 
-def test_metrics_share_the_perturbed_inputs(net, monkeypatch):
-    full = []
-    grad = torch.autograd.grad
+def test_metrics_share_the_perturbed_inputs(net, backward_passes):
+    def examples(*metrics):
+        net.examples = 0
+        backward_passes.clear()
+        options = {"n_perturb_samples": 7, "max_examples_per_batch": 6, "metrics": metrics}
+        cg.compare(net, X, TARGET, layer="second", **options)
+        return net.examples
 
-    def counted(outputs, inputs, *args, **kwargs):
-        full.append(inputs[0].shape[1:] == X.shape[1:])
-        return grad(outputs, inputs, *args, **kwargs)
-
-    options = {"layer": "second", "n_perturb_samples": 7, "max_examples_per_batch": 6}
-    cg.compare(net, X, TARGET, metrics=["infidelity"], **options)
-    assert net.examples == len(X) * (1 + 7)
-    net.examples = 0
-    monkeypatch.setattr(torch.autograd, "grad", counted)
-    cg.compare(net, X, TARGET, metrics=["sensitivity_max", "sensitivity_mean"], **options)
-    assert net.examples == len(X) * (1 + 7)
+    assert examples("infidelity") == len(X) * (1 + 7)
+    assert examples("sensitivity_max", "sensitivity_mean") == len(X) * (1 + 7)
     # Chunks of two samples: 1 + 4 explanations, each a backward pass for each of the three rules.
-    assert sum(full) == 3 * (1 + 4)
-    net.examples = 0
-    cg.compare(net, X, TARGET, metrics=["infidelity", "infidelity_square"], **options)
-    assert net.examples == len(X) * (1 + 7 + 7)
+    assert sum(backward_passes) == 3 * (1 + 4)
+    assert examples("infidelity", "infidelity_square") == len(X) * (1 + 7 + 7)
 
 
 def test_the_scores_are_those_of_the_metric_functions(net):
@@ -133,8 +109,7 @@ def test_the_scores_are_those_of_the_metric_functions(net):
 
 
 def test_a_linear_model_is_explained_without_error_by_gradient_and_input_x_gradient():
-    torch.manual_seed(0)
-    linear = nn.Sequential(nn.Flatten(), nn.Linear(3 * 81, 4)).double()
+    linear = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * 81, 4))).double()
     result = cg.compare(
         linear, X.double(), TARGET, methods=["gradient", "input_x_gradient", "guided_backprop"],
         metrics=["infidelity", "infidelity_square"],
@@ -147,18 +122,15 @@ def test_a_linear_model_is_explained_without_error_by_gradient_and_input_x_gradi
 
 
 def test_a_method_that_does_not_apply_is_a_row_with_its_reason():
-    torch.manual_seed(0)
-
     def broken(inputs, target):
         raise ZeroDivisionError("mine")
 
     def too_small(inputs, target):
         return inputs[:, :, 1:]
 
-    result = cg.compare(
-        Net(nn.GELU()).eval(), X, TARGET, layer="second",
-        methods=[*METHODS, broken, too_small, Saliency(Net(nn.GELU()))],
-    )  # fmt: skip
+    smooth = seeded(lambda: small.Cnn(nn.GELU()))
+    methods = [*METHODS, broken, too_small, Saliency(smooth)]
+    result = cg.compare(smooth, X, TARGET, layer="second", methods=methods)
     for method in ("deconvolution", "guided_backprop", "guided_grad_cam"):
         assert "2 GELU" in result.reasons[method]
     assert result.reasons["broken"] == "ZeroDivisionError: mine"
@@ -173,7 +145,7 @@ def test_a_method_that_does_not_apply_is_a_row_with_its_reason():
 
 def test_a_map_with_nan_is_a_row_with_its_reason(net):
     net.second.weight.data.mul_(1e30)
-    net.head.weight.data.mul_(1e30)
+    net.last.weight.data.mul_(1e30)
     result = cg.compare(net, X / 1e20, TARGET, layer="second", metrics=["sensitivity_max"])
     assert "holds NaN or infinity" in result.reasons["gradient"]
     assert {row.method for row in result.rows} == set(METHODS)
@@ -186,12 +158,11 @@ def test_scores_do_not_depend_on_the_batch_nor_on_chance(net):
             methods=[*METHODS, NoiseTunnel(cg.GuidedBackprop(net))],
             metrics=["infidelity", "infidelity_square", "sensitivity_mean"], **options,
         )  # fmt: skip
-        return {(r.image, r.method, r.metric): r.value for r in result.rows}
+        return small.values(result.rows)
 
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    before = global_state()
     whole = tables([0, 1, 2])
-    assert torch.equal(torch.get_rng_state(), before[0])
-    assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+    assert global_state() == before
     assert tables([0, 1, 2]) == whole
     for rows in ([2], [1, 0]):
         part = tables(rows, max_examples_per_batch=5)
@@ -229,70 +200,45 @@ def test_the_prediction_is_explained_if_asked_for(net):
 
 
 def test_localisation_by_hand():
-    attribution = torch.tensor([[[[3.0, -1.0], [0.0, 4.0]], [[1.0, 0.0], [0.0, 0.0]]]])
-    masks = torch.tensor([[[True, False], [False, True]]])
+    attribution = torch.tensor([[[3.0, -1.0], [0.0, 4.0]], [[1.0, 0.0], [0.0, 0.0]]])
+    corners = torch.tensor([[True, False], [False, True]])
+    above = torch.tensor([[True, True], [False, False]])
 
     def fixed(inputs, target):
-        return attribution
+        return torch.stack([attribution, attribution])
 
     def nothing(inputs, target):
         return torch.zeros_like(inputs)
 
     result = cg.compare(
-        nn.Sequential(nn.Flatten(), nn.Linear(8, 2)), torch.rand(1, 2, 2, 2), 0, masks=masks,
-        methods=[fixed, nothing], metrics=["relevance_mass", "pointing_game"],
+        nn.Sequential(nn.Flatten(), nn.Linear(8, 2)), torch.rand(2, 2, 2, 2), 0,
+        masks=torch.stack([corners, corners & above]), methods=[fixed, nothing],
+        metrics=["relevance_mass", LocalisationMetric(("pointing_game",))],
     )  # fmt: skip
-    assert scores(result, "relevance_mass") == {"fixed": [pytest.approx(8 / 9)], "nothing": [0]}
-    # Places hold 4, 1, 0, 4: both of the largest are inside.
-    assert scores(result, "pointing_game") == {"fixed": [1], "nothing": [0]}
-    half = cg.compare(
-        nn.Sequential(nn.Flatten(), nn.Linear(8, 2)), torch.rand(1, 2, 2, 2), 0,
-        masks=masks & torch.tensor([[True, True], [False, False]]), methods=[fixed],
-        metrics=[LocalisationMetric(("pointing_game",))],
-    )  # fmt: skip
-    assert [row.value for row in half.rows] == [0.5]
+    mass = scores(result, "relevance_mass")
+    assert mass == {"fixed": pytest.approx([8 / 9, 4 / 9]), "nothing": [0, 0]}
+    # Places hold 4, 1, 0, 4: both of the largest are inside, and then one of them.
+    assert scores(result, "pointing_game") == {"fixed": [1, 0.5], "nothing": [0, 0]}
 
 
-def test_rows_as_csv_pandas_and_markdown(net, tmp_path):
-    result = cg.compare(net, X, TARGET, layer="second", methods=["gradient", "grad_cam"])
-    text = result.to_csv(tmp_path / "scores.csv")
-    assert (tmp_path / "scores.csv").read_text() == text
-    rows = list(csv.DictReader(io.StringIO(text)))
-    assert list(rows[0])[:5] == ["image", "method", "metric", "value", "standard_error"]
-    assert [float(row["value"]) for row in rows] == [row.value for row in result.rows]
-    frame = result.to_pandas()
-    assert frame.value.tolist() == [row.value for row in result.rows]
-    assert frame.groupby("method").size().to_dict() == {"gradient": 6, "grad_cam": 6}
-    lines = result.to_markdown().splitlines()
-    assert len(lines) == 2 + 12
-    assert len({len(line) for line in lines}) == 1
-    assert re.match(r"\| +0 \| gradient +\| infidelity +\| +[\d.e-]+ \|", lines[2])
+def test_what_was_found_can_be_drawn_and_written(net):
+    result = cg.compare(net, X, TARGET, layer="second")
+    panels = result.plot().axes
+    titles = [panel.get_title() for panel in panels]
+    assert titles.count("Guided backprop") == 3
+    assert "image 2" in titles
+    assert all("infidelity" in one.get_xlabel() for one in panels if one.get_title() == "Gradient")
+    assert small.values(small.table(result.to_csv())) == small.values(result.rows)
     assert "means over 3 images" in str(result)
 
 
-def test_plot_draws_every_map(net):
-    figure = cg.compare(net, X, TARGET, layer="second").plot()
-    titles = [panel.get_title() for panel in figure.axes]
-    assert titles.count("Guided backprop") == 3
-    assert "image 2" in titles
-    drawn = [panel for panel in figure.axes if panel.get_title() == "Gradient"]
-    assert all("infidelity" in panel.get_xlabel() for panel in drawn)
-    flat = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2))
-    with pytest.raises(ValueError, match="no pictures to draw"):
-        cg.compare(flat, torch.rand(2, 5), 0, methods=["gradient"]).plot()
-
-
 def test_nothing_is_left_on_the_model(net):
-    x = X.clone()
+    x, before = X.clone(), state_of(net)
     cg.compare(net, x, TARGET, layer="second", metrics=["infidelity", "sensitivity_max"])
-    for module in net.modules():
-        assert not module._forward_hooks
-        assert not module._backward_hooks
+    assert state_of(net) == before
     assert not x.requires_grad
-    assert all(p.grad is None for p in net.parameters())
 
 
-SECOND = {"methods": ["gradient"]}
 ERRORS = {
     "no target": ({"target": None}, ValueError, r"target is missing.*0 \.\.\. 3"),
     "target": ({"target": 9}, ValueError, r"target 9 is out of range"),
@@ -303,9 +249,7 @@ ERRORS = {
     "none": ({"methods": []}, ValueError, "methods is empty"),
     "no method": ({"methods": [3]}, TypeError, "3 is no attribution method"),
     "metric": ({"metrics": ["infidelty"]}, ValueError, "nearest are infidelity"),
-    "two metrics": (
-        {"metrics": ["infidelity", InfidelityMetric()]}, ValueError, "two metrics are called",
-    ),
+    "two metrics": ({"metrics": ["infidelity", InfidelityMetric()]}, ValueError, "two metrics are"),
     "no metric": ({"metrics": [3]}, TypeError, "3 is no metric"),
     "layer": ({"layer": "secnd"}, ValueError, "no layer 'secnd'; the nearest are second"),
     "masks": ({"metrics": ["relevance_mass"]}, ValueError, "need masks"),
@@ -313,10 +257,8 @@ ERRORS = {
     "tuple": ({"inputs": (X, X)}, TypeError, "one tensor, not tuple"),
     "both": ({"seed": 1, "generator": torch.Generator()}, ValueError, "give one of them"),
     "samples": ({"n_perturb_samples": 0}, ValueError, "n_perturb_samples must be 1 or more"),
-    "square": (
-        {"metrics": [InfidelityMetric(SquareRemoval((20,)))]}, ValueError, "no square of",
-    ),
-}  # fmt: skip
+    "square": ({"metrics": [InfidelityMetric(SquareRemoval((20,)))]}, ValueError, "no square of"),
+}
 
 
 @pytest.mark.parametrize("case", ERRORS)

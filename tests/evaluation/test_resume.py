@@ -4,7 +4,6 @@ import functools
 import os
 import random
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 import small_benchmark as small
 import torch
-from captum.attr import IntegratedGradients, Saliency
+from captum.attr import IntegratedGradients
 from PIL import Image
 
 import captum_guided_ext as cg
@@ -25,31 +24,24 @@ from captum_guided_ext.evaluation._journal import Journal, start_run
 from captum_guided_ext.evaluation._records import BatchRecord, ScoredImage, SkippedImage
 from captum_guided_ext.evaluation._rows import ScoreRow
 
-FEW = ("--methods", "gradient,guided_backprop", "--metrics", "infidelity")
 SETTINGS = {"seed": 1}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return small.save_pictures(tmp_path_factory.mktemp("data") / "pictures", 12)
-
-
-@pytest.fixture(scope="module")
-def whole(data, tmp_path_factory):
-    """Return the folder of a run that nothing interrupted."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    assert cli.main(small.command(data, folder, *FEW)) == 0
-    return folder
+CHOOSE = "Choose another folder, or empty this one"
 
 
 @pytest.fixture
-def finished(whole, tmp_path):
-    """Return a copy of that folder."""
-    return Path(shutil.copytree(whole, tmp_path / "run"))
+def refused(capsys):
+    """Hold that a command is a mistake, said in one line, and leaves the folder as it was."""
 
+    def hold(folder, arguments, *messages):
+        before = small.contents(folder)
+        capsys.readouterr()
+        assert cli.main(arguments) == 2
+        line = small.complaint(capsys.readouterr().err)
+        for message in messages:
+            assert re.search(message, line), line
+        assert small.contents(folder) == before
 
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return hold
 
 
 def assert_as_uninterrupted(folder, whole):
@@ -58,17 +50,17 @@ def assert_as_uninterrupted(folder, whole):
     assert {path.name for path in folder.iterdir()} == {path.name for path in whole.iterdir()}
 
 
-def test_killed_at_random_moments(data, whole, tmp_path):
+def test_killed_at_random_moments(command, whole, tmp_path):
     draw = random.Random(20)
-    arguments = small.command(data, tmp_path / "timed", *FEW)
-    small.codes([small.start(small.command(data, tmp_path / "first", *FEW))])  # imports
+    arguments = command(tmp_path / "timed")
+    small.codes([small.start(command(tmp_path / "first"))])  # imports
     started = time.monotonic()
     assert small.codes([small.start(arguments, SMALL_SLEEP=0.02)]) == [0]
     duration = time.monotonic() - started
     kills, runs = 0, 0
     while kills < 9:
         folder, code = tmp_path / f"run-{runs}", None
-        arguments, runs = small.command(data, folder, *FEW), runs + 1
+        arguments, runs = command(folder), runs + 1
         assert runs < 20, "the kills come too late"
         while code != 0:
             process = small.start(arguments, SMALL_SLEEP=0.02)
@@ -80,14 +72,14 @@ def test_killed_at_random_moments(data, whole, tmp_path):
         assert_as_uninterrupted(folder, whole)
         lines = (folder / "scores.csv").read_text().splitlines()[1:]
         scored = [tuple(line.split(",")[:3]) for line in lines]
-        assert len(set(scored)) == len(scored) == 12 * 2
+        assert len(set(scored)) == len(scored) == 12 * 3 * 2
         assert {int(image) for image, *_ in scored} == set(range(12))
 
 
-def test_a_command_killed_in_the_middle_goes_on(data, whole, tmp_path):
+def test_a_command_killed_in_the_middle_goes_on(command, whole, tmp_path):
     folder = tmp_path / "run"
-    arguments = small.command(data, folder, *FEW)
-    environment = os.environ | {"PYTHONPATH": str(small.TESTS), "SMALL_SLEEP": "0.3"}
+    arguments = command(folder)
+    environment = os.environ | {"PYTHONPATH": str(small.HELPERS), "SMALL_SLEEP": "0.3"}
     rows = folder / "rows-0.jsonl"
     with subprocess.Popen(
         [sys.executable, "-m", "captum_guided_ext", *arguments], env=environment,
@@ -127,7 +119,7 @@ def test_a_last_line_cut_anywhere_is_dropped(tmp_path):
         assert file.read_bytes() == written
 
 
-def test_rows_cut_at_any_byte_are_computed_again(data, finished, whole):
+def test_rows_cut_at_any_byte_are_computed_again(command, finished, whole):
     rows = finished / "rows-0.jsonl"
     written = rows.read_bytes()
     ends = [place for place, byte in enumerate(written) if byte == ord("\n")]
@@ -136,39 +128,31 @@ def test_rows_cut_at_any_byte_are_computed_again(data, finished, whole):
         rows.write_bytes(written[:cut])
         (finished / "scores.csv").unlink()
         (finished / ".summary.csv.77.part").write_bytes(b"half")
-        assert cli.main(small.command(data, finished, *FEW)) == 0
+        assert cli.main(command(finished)) == 0
         assert_as_uninterrupted(finished, whole)
         assert rows.read_bytes() == written
 
 
-def test_what_a_kill_before_the_settings_leaves_behind_is_removed(data, whole, tmp_path):
+def test_what_a_kill_before_the_settings_leaves_behind_is_removed(command, whole, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / ".run.json.77.part").write_bytes(b'{"data"')
-    assert cli.main(small.command(data, folder, *FEW)) == 0
+    assert cli.main(command(folder)) == 0
     assert_as_uninterrupted(folder, whole)
 
 
-def test_a_finished_run_computes_nothing_and_writes_the_same(tmp_path):
-    network, data = small.cnn(), small.dataset()
-    options = {"output": tmp_path / "run", "show_progress": False, "n_perturb_samples": 2}
+def test_a_finished_run_computes_nothing_and_makes_a_lost_file_again(tmp_path):
+    network, data, folder = small.cnn(), small.dataset(), tmp_path / "run"
+    options = {"output": folder, "show_progress": False, "n_perturb_samples": 2}
     first = cg.benchmark(network, data, **options)
-    before = contents(tmp_path / "run")
-    (tmp_path / "run" / "summary.csv").unlink()
-    (tmp_path / "run" / "summary.png").unlink()
+    before = small.contents(folder)
     assert network.examples > 0
     network.examples = 0
-    again = cg.benchmark(network, data, **options)
+    for name in small.SUMMARIES:
+        (folder / name).unlink()
+        assert cg.benchmark(network, data, **options) == first
+        assert small.contents(folder) == before
     assert network.examples == 0
-    assert contents(tmp_path / "run") == before
-    assert again == first
-
-
-@pytest.mark.parametrize("name", small.SUMMARIES)
-def test_a_lost_summary_is_made_again(data, finished, whole, name):
-    (finished / name).unlink()
-    assert cli.main(small.command(data, finished, *FEW)) == 0
-    assert (finished / name).read_bytes() == (whole / name).read_bytes()
 
 
 CHANGES = {
@@ -184,65 +168,44 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_setting_is_refused_by_its_name(data, finished, capsys, change):
+def test_a_changed_setting_is_refused_by_its_name(command, finished, refused, change):
     arguments, message = CHANGES[change]
-    before = contents(finished)
-    capsys.readouterr()
-    assert cli.main(small.command(data, finished, *FEW, *arguments)) == 2
-    refused(capsys, message)
-    assert contents(finished) == before
+    refused(finished, command(finished, *arguments), message, CHOOSE)
 
 
-def refused(capsys, message):
-    line = small.complaint(capsys.readouterr().err)
-    assert re.search(message, line), line
-    assert "Choose another folder, or empty this one" in line
-
-
-def test_other_weights_are_refused(data, finished, capsys, monkeypatch):
+def test_other_weights_are_refused(command, finished, refused, monkeypatch):
     monkeypatch.setenv("SMALL_SEED", "4")
-    before = contents(finished)
-    assert cli.main(small.command(data, finished, *FEW)) == 2
-    refused(capsys, "model digest was .* now it is ")
-    assert contents(finished) == before
-    assert cli.main(small.command(data, finished, *FEW, model="small_benchmark:gelu")) == 2
-    refused(capsys, "model name was small_benchmark:cnn, now it is small_benchmark:gelu")
+    refused(finished, command(finished), "model digest was .* now it is ", CHOOSE)
+    words = "model name was small_benchmark:cnn, now it is small_benchmark:gelu"
+    refused(finished, command(finished, model="small_benchmark:gelu"), words, CHOOSE)
 
 
-METHODS = {
-    "rule": lambda net, one: cg.with_rule(Saliency(net), cg.GUIDED if one else cg.DECONVNET),
-    "layer": lambda net, one: cg.GuidedGradCam(net, net.first if one else net.second),
-    "factor": lambda net, one: IntegratedGradients(net, multiply_by_inputs=one),
-    "baseline": lambda net, one: functools.partial(
-        IntegratedGradients(net).attribute, baselines=torch.full((1, 3, 8, 8), float(one))
-    ),
-}
-
-
-@pytest.mark.parametrize("change", METHODS)
-def test_a_method_with_other_settings_is_refused(tmp_path, change):
+def test_a_method_with_other_settings_is_refused(tmp_path):
     network = small.cnn()
 
-    def run(*, one):
-        methods = {"mine": METHODS[change](network, one)}
+    def run(baseline):
+        baselines = torch.full((1, 3, 8, 8), baseline)
+        mine = functools.partial(IntegratedGradients(network).attribute, baselines=baselines)
         return cg.benchmark(
-            network, small.dataset(2), output=tmp_path, methods=methods, show_progress=False,
-            metrics=["sensitivity_max"], n_perturb_samples=1,
+            network, small.dataset(2), output=tmp_path, methods={"mine": mine},
+            metrics=["sensitivity_max"], n_perturb_samples=1, show_progress=False,
         )  # fmt: skip
 
-    rows = run(one=True).rows
-    assert run(one=True).rows == rows
+    rows = run(1.0).rows
+    assert run(1.0).rows == rows
     with pytest.raises(DataError, match=r"methods mine was .*, now it is "):
-        run(one=False)
+        run(0.0)
 
 
-def test_other_pictures_are_refused(data, finished, capsys):
+OTHER_DATA = "data digest .*was .*, now it is "
+
+
+def test_other_pictures_are_refused(finished, refused):
     other = small.save_pictures(finished.parent / "pictures", 12, labels=("0", "1", "2"))
-    assert cli.main(small.command(other, finished, *FEW)) == 2
-    refused(capsys, "data digest .*was .*, now it is ")
+    refused(finished, small.command(other, finished, *small.FEW), OTHER_DATA, CHOOSE)
 
 
-def test_other_masks_are_refused(data, tmp_path, capsys):
+def test_other_masks_are_refused(data, tmp_path, refused):
     for name, value in (("none", 0), ("all", 255)):
         for picture in data.rglob("*.png"):
             mask = tmp_path / name / picture.relative_to(data)
@@ -250,15 +213,11 @@ def test_other_masks_are_refused(data, tmp_path, capsys):
             Image.new("L", (8, 8), value).save(mask)
     arguments = small.command(data, tmp_path / "run", "--metrics", "relevance_mass")
     assert cli.main([*arguments, "--masks", str(tmp_path / "none")]) == 0
-    before = contents(tmp_path / "run")
-    capsys.readouterr()
     # Every score would be 1 instead of 0.
-    assert cli.main([*arguments, "--masks", str(tmp_path / "all")]) == 2
-    refused(capsys, "data digest .*was .*, now it is ")
-    assert contents(tmp_path / "run") == before
+    refused(tmp_path / "run", [*arguments, "--masks", str(tmp_path / "all")], OTHER_DATA, CHOOSE)
 
 
-def test_other_digits_under_the_same_names_are_refused(tmp_path, capsys):
+def test_other_digits_under_the_same_names_are_refused(tmp_path, refused):
     noise = np.random.default_rng(1)
     for folder in ("mine", "yours"):
         (tmp_path / folder).mkdir()
@@ -268,40 +227,33 @@ def test_other_digits_under_the_same_names_are_refused(tmp_path, capsys):
         labels = bytes([0, 0, 8, 1]) + (4).to_bytes(4, "big") + bytes([0, 1, 2, 3])
         (tmp_path / folder / "labels").write_bytes(labels)
 
-    def run(folder):
+    def arguments(folder):
         data = f"idx:{tmp_path / folder / 'images'},{tmp_path / folder / 'labels'}"
-        return cli.main(small.command(data, tmp_path / "run", *FEW, model="small_benchmark:grey"))
+        return small.command(data, tmp_path / "run", *small.FEW, model="small_benchmark:grey")
 
-    assert run("mine") == 0
-    capsys.readouterr()
-    assert run("yours") == 2
-    refused(capsys, "data digest .*was .*, now it is ")
+    assert cli.main(arguments("mine")) == 0
+    refused(tmp_path / "run", arguments("yours"), OTHER_DATA, CHOOSE)
 
 
-def test_rows_or_settings_that_cannot_be_read_are_refused(data, finished, capsys):
-    def refusal():
-        capsys.readouterr()
-        assert cli.main(small.command(data, finished, *FEW)) == 2
-        return small.complaint(capsys.readouterr().err)
-
+def test_rows_or_settings_that_cannot_be_read_are_refused(command, finished, refused):
+    arguments = command(finished)
     rows, settings = finished / "rows-0.jsonl", finished / "run.json"
     written, wanted = rows.read_bytes(), settings.read_bytes()
     settings.write_bytes(wanted[:50])
-    assert re.search(r"run\.json cannot be read .*: empty the folder", refusal())
+    refused(finished, arguments, r"run\.json cannot be read .*: empty the folder")
     settings.unlink()
-    assert re.search(r"holds rows without their settings \(run\.json\): empty it", refusal())
+    refused(finished, arguments, r"holds rows without their settings \(run\.json\): empty it")
     settings.write_bytes(wanted)
     first = written.index(b"\n")
     rows.write_bytes(bytes(first) + written[first:])  # as a power failure may leave a file
-    assert re.search(r"rows-0\.jsonl cannot be read .*: empty the folder", refusal())
-    assert (finished / "rows-0.jsonl").read_bytes()[first:] == written[first:]
+    refused(finished, arguments, r"rows-0\.jsonl cannot be read .*: empty the folder")
 
 
 def no_room(*_):
     raise OSError(28, "No space left on device")
 
 
-def test_a_full_disk_keeps_the_rows(data, whole, tmp_path, capsys, monkeypatch):
+def test_a_full_disk_keeps_the_rows(command, whole, tmp_path, capsys, monkeypatch):
     folder = tmp_path / "run"
     real, room = os.write, 2500
 
@@ -315,30 +267,22 @@ def test_a_full_disk_keeps_the_rows(data, whole, tmp_path, capsys, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", write)
-        assert cli.main(small.command(data, folder, *FEW)) == 2
+        assert cli.main(command(folder)) == 2
     line = small.complaint(capsys.readouterr().err)
     assert re.search("No space left on device.*rows are kept; make room and run the same", line)
     assert (folder / "rows-0.jsonl").stat().st_size == 2500
     assert not (folder / "scores.csv").exists()
-    assert cli.main(small.command(data, folder, *FEW)) == 0
+    assert cli.main(command(folder)) == 0
     assert_as_uninterrupted(folder, whole)
 
 
-def test_a_full_disk_leaves_no_half_written_file(data, finished, whole, capsys, monkeypatch):
-    before = contents(finished)
+def test_a_full_disk_leaves_no_half_written_file(command, finished, whole, refused, monkeypatch):
+    arguments, new = command(finished), finished.parent / "new"
     (finished / "summary.json").unlink()
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", no_room)
-        assert cli.main(small.command(data, finished, *FEW)) == 2
-    assert re.search(
-        "No space left on device.*rows are kept", small.complaint(capsys.readouterr().err)
-    )
-    before.pop("summary.json")
-    assert contents(finished) == before
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", no_room)
-        assert cli.main(small.command(data, finished.parent / "new", *FEW)) == 2
-    assert "No space left on device" in small.complaint(capsys.readouterr().err)
-    assert list((finished.parent / "new").iterdir()) == []
-    assert cli.main(small.command(data, finished, *FEW)) == 0
+        refused(finished, arguments, "No space left on device.*rows are kept")
+        new.mkdir()
+        refused(new, command(new), "No space left on device")
+    assert cli.main(arguments) == 0
     assert_as_uninterrupted(finished, whole)

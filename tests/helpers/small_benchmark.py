@@ -20,8 +20,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from captum.attr import GradientShap, NoiseTunnel
+from networks import Conv, seeded
 from PIL import Image
-from torch import nn
+from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
@@ -29,52 +30,40 @@ import captum_guided_ext as cg
 from captum_guided_ext import cli
 from captum_guided_ext.networks import Network
 
-TESTS = Path(__file__).parent
+HELPERS = Path(__file__).parent
 CLASSES = 4
+FEW = ("--methods", "gradient,grad_cam,guided_backprop",
+       "--metrics", "infidelity,sensitivity_mean")  # fmt: skip
 SUMMARIES = ("scores.csv", "summary.csv", "summary.json", "summary.png")
 
 
-class Cnn(nn.Module):
-    """Two convolutions, counting the examples it is shown; it may take its time or die."""
+class Cnn(Conv):
+    """A network that may take its time or die."""
 
-    def __init__(self, channels=3, activation=nn.ReLU):
-        super().__init__()
-        self.first = nn.Conv2d(channels, 4, 3)
-        self.second = nn.Conv2d(4, 5, 3)
-        self.act = activation()
-        self.head = nn.Linear(5, CLASSES)
-        self.head.weight.data.abs_()  # so that no Grad-CAM is zero everywhere
-        self.examples = 0
+    def __init__(self, act=F.relu, **sizes):
+        super().__init__(act, classes=CLASSES, **sizes)
+        self.last.weight.data.abs_()  # so that no Grad-CAM is zero everywhere
 
     def forward(self, x):
-        self.examples += len(x)
         time.sleep(float(os.environ.get("SMALL_SLEEP", "0")))
         flag = os.environ.get("SMALL_FLAG")
-        if flag and os.environ.get("RANK") == "1" and self.examples > 12:
+        if flag and os.environ.get("RANK") == "1" and self.examples + len(x) > 12:
             with contextlib.suppress(FileExistsError):  # on the first attempt only
                 Path(flag).touch(exist_ok=False)
                 os.kill(os.getpid(), signal.SIGKILL)
-        x = self.act(self.second(self.act(self.first(x))))
-        return self.head(x.mean(dim=(2, 3)))
+        return super().forward(x)
 
 
-def seeded(make):
-    """Return what ``make`` makes of the seed in the environment."""
-    with torch.random.fork_rng():
-        torch.manual_seed(int(os.environ.get("SMALL_SEED", "3")))
-        return make().eval()
-
-
-def cnn():
-    return seeded(Cnn)
+def cnn(act=F.relu, **sizes):
+    return seeded(lambda: Cnn(act, **sizes), int(os.environ.get("SMALL_SEED", "3")))
 
 
 def grey():
-    return seeded(lambda: Cnn(channels=1))
+    return cnn(channels=1)
 
 
 def gelu():
-    return seeded(lambda: Cnn(activation=nn.GELU))
+    return cnn(F.gelu)
 
 
 def named():
@@ -83,13 +72,9 @@ def named():
     return Network("named", cnn(), names, resize_size=8, crop_size=8)
 
 
-def tensors(count=7, side=8, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(count, 3, side, side, generator=generator) + 0.1
-
-
-def dataset(count=7, seed=1):
-    return TensorDataset(tensors(count, seed=seed), torch.arange(count) % CLASSES)
+def dataset(count=7):
+    pictures = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(1)) + 0.1
+    return TensorDataset(pictures, torch.arange(count) % CLASSES)
 
 
 def drawing(folder, network=None, **options):
@@ -208,3 +193,18 @@ def called(capsys, output, data, *more, **options):
 def table(text):
     """Return the rows of a CSV file."""
     return list(csv.DictReader(text.splitlines()))
+
+
+def values(rows):
+    """Return each value by image, method and metric, of rows from a CSV file or of a result."""
+    found = [row if isinstance(row, dict) else vars(row) for row in rows]
+    return {
+        (int(one["image"]), one["method"], one["metric"]): None
+        if one["value"] in ("", None)
+        else float(one["value"])
+        for one in found
+    }
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
