@@ -4,8 +4,6 @@ import functools
 import os
 import random
 import re
-import subprocess
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -77,22 +75,16 @@ def test_killed_at_random_moments(command, whole, tmp_path):
 
 
 def test_a_command_killed_in_the_middle_goes_on(command, whole, tmp_path):
-    folder = tmp_path / "run"
-    arguments = command(folder)
-    environment = os.environ | {"PYTHONPATH": str(small.HELPERS), "SMALL_SLEEP": "0.3"}
-    rows = folder / "rows-0.jsonl"
-    with subprocess.Popen(
-        [sys.executable, "-m", "captum_guided_ext", *arguments], env=environment,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
-        while process.poll() is None and not (rows.exists() and b"\n" in rows.read_bytes()):
-            time.sleep(0.02)
-        process.kill()
-    assert process.returncode == -9
+    folder, rows = tmp_path / "run", tmp_path / "run" / "rows-0.jsonl"
+    process = small.start(command(folder), SMALL_SLEEP=0.1)
+    while process.is_alive() and not (rows.exists() and b"\n" in rows.read_bytes()):
+        time.sleep(0.02)
+    process.kill()
+    assert small.codes([process]) == [-9]
     kept = rows.read_bytes()
     assert 1 <= kept.count(b"\n") < 6
     assert not (folder / "scores.csv").exists()
-    assert cli.main(arguments) == 0
+    assert cli.main(command(folder)) == 0
     assert rows.read_bytes().startswith(kept[: kept.rfind(b"\n") + 1])
     assert_as_uninterrupted(folder, whole)
 
