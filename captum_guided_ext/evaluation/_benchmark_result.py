@@ -80,18 +80,14 @@ class Benchmark(Result):
         rows = [dataclasses.asdict(row) | self.images[row.image]._asdict() for row in self.rows]
         return Table((*COLUMNS[:-1], *ScoredImage._fields, COLUMNS[-1]), rows, COLUMNS[4:])
 
-    @property
-    def stem(self) -> str:
-        return "summary"
-
-    def _files(self, stem: str) -> dict[str, bytes]:
+    def _files(self) -> dict[str, bytes]:
         lines = [dataclasses.asdict(line) for line in self.summary]
         columns = tuple(column.name for column in dataclasses.fields(SummaryLine))
         return {
             "scores.csv": self.to_csv().encode(),
-            f"{stem}.csv": Table(columns, lines).to_csv().encode(),
-            f"{stem}.json": json.dumps(self.to_dict(), indent=2).encode(),
-            f"{stem}.png": png(self.plot()),
+            "summary.csv": Table(columns, lines).to_csv().encode(),
+            "summary.json": json.dumps(self.to_dict(), indent=2).encode(),
+            "summary.png": png(self.plot()),
         }
 
 

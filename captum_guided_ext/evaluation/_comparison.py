@@ -137,20 +137,17 @@ class Comparison(Result):
 
     def _headline(self) -> str:
         methods = counted(len(self.maps) + len(self.reasons), "method")
-        return f"{methods} on {counted(len(self.inputs), 'example')}: {', '.join(self._metrics)}"
+        metrics = ", ".join(self._metrics) or "no scores"
+        return f"{methods} on {counted(len(self.inputs), 'example')}: {metrics}"
 
     def _table(self) -> Table:
         return Table(COLUMNS, [dataclasses.asdict(row) for row in self.rows], COLUMNS[4:])
 
-    @property
-    def stem(self) -> str:
-        return "comparison"
-
-    def _files(self, stem: str) -> dict[str, bytes]:
+    def _files(self) -> dict[str, bytes]:
         files = {
-            f"{stem}.csv": self.to_csv().encode(),
-            f"{stem}.json": json.dumps(self.to_dict(), indent=2).encode(),
+            "comparison.csv": self.to_csv().encode(),
+            "comparison.json": json.dumps(self.to_dict(), indent=2).encode(),
         }
         if not self._why_not_drawn():
-            files[f"{stem}.png"] = png(self.plot())
+            files["comparison.png"] = png(self.plot())
         return files

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from captum_guided_ext.attr import method_title
 from captum_guided_ext.autograd import listed
+from captum_guided_ext.errors import DataError
 from captum_guided_ext.output import (
     MapPanel,
     PicturePanel,
@@ -19,6 +20,7 @@ from captum_guided_ext.output import (
     png,
     sections,
     versions,
+    write_files,
 )
 
 if TYPE_CHECKING:
@@ -127,7 +129,7 @@ class Explanation(Result):
             title = f"explained: {target.name} ({target.probability:.1%}) · {title}"
         picture = PicturePanel(self.image, self.view, list(self.masks.values()))
         maps = [MapPanel(method_title(method), one) for method, one in self.maps.items()]
-        return draw_maps([(picture, maps)], title=title)
+        return draw_maps([(picture, maps)], title=title, wrap=True)
 
     def _headline(self) -> str:
         probability = percent(self.target.probability)
@@ -143,9 +145,21 @@ class Explanation(Result):
 
     @property
     def stem(self) -> str:
-        return Path(self.image).stem.replace(" ", "-") or "picture"
+        """What its files are called by default, without their endings: the picture's name."""
+        return Path(self.image).stem.strip(". ").replace(" ", "-") or "picture"
 
-    def _files(self, stem: str) -> dict[str, bytes]:
+    def save(self, folder: str | Path, *, stem: str | None = None) -> tuple[Path, ...]:
+        """Write figure and report as PNG and JSON; as :meth:`Result.save`.
+
+        Args:
+            folder: Where to.
+            stem: What the files are called, without their endings. Default: the picture's name.
+        """
+        if stem is not None and Path(stem).name != stem:
+            raise DataError(f"{stem!r} cannot be the name of a file in {folder}")
+        return write_files(Path(folder), self._files(stem or self.stem))
+
+    def _files(self, stem: str = "") -> dict[str, bytes]:
         return {
             f"{stem}.png": png(self.plot()),
             f"{stem}.json": json.dumps(self.to_dict(), indent=2).encode(),

@@ -7,21 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captum_guided_ext.explanation._explain import DEFAULT_METHODS, explain
-from captum_guided_ext.pictures import lay_regions, open_photo
+from captum_guided_ext.pictures import Photo, lay_regions, open_photo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from captum_guided_ext.explanation._explanation import Explanation
     from captum_guided_ext.networks import Network
-    from captum_guided_ext.pictures import Photo
 
 __all__ = ["explain_photos"]
 
 
 def explain_photos(
     network: Network,
-    photos: Iterable[Photo | str | Path],
+    photos: Iterable[Photo | str | Path] | Photo | str | Path,
     *,
     output: str | Path,
     target: str = "prediction",
@@ -47,8 +46,8 @@ def explain_photos(
         CaptumGuidedError: as :func:`captum_guided_ext.explain`.
     """
     stems: list[str] = []
-    for given in photos:
-        photo = open_photo(given) if isinstance(given, (str, Path)) else given
+    for given in [photos] if isinstance(photos, (str, Path, Photo)) else photos:
+        photo = given if isinstance(given, Photo) else open_photo(given)
         explanation = explain(
             network,
             photo.image,

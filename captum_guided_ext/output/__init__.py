@@ -10,7 +10,12 @@ from captum_guided_ext.output._figures import (
     draw_maps,
     png,
 )
-from captum_guided_ext.output._files import remove_leftovers, writable_folder, write_whole
+from captum_guided_ext.output._files import (
+    remove_leftovers,
+    writable_folder,
+    write_files,
+    write_whole,
+)
 from captum_guided_ext.output._provenance import (
     described,
     identity_of_data,
@@ -46,5 +51,6 @@ __all__ = [
     "versions",
     "wrapped",
     "writable_folder",
+    "write_files",
     "write_whole",
 ]

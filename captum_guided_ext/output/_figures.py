@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from io import BytesIO
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -35,6 +36,8 @@ _OUTLIERS = 2  # per cent of a map's magnitude left beyond the ends of the colou
 _COLOURS = "RdBu_r"
 _PANEL = 2.9  # inches
 _COLUMNS = 3
+_TITLE_WIDTH = 36  # characters above a panel
+_CAPTION_WIDTH = 48  # characters below a panel
 
 
 @dataclass(frozen=True)
@@ -68,19 +71,22 @@ class MapPanel:
 
 
 def draw_maps(
-    rows: Sequence[tuple[PicturePanel, Sequence[MapPanel]]], *, title: str = ""
+    rows: Sequence[tuple[PicturePanel, Sequence[MapPanel]]],
+    *,
+    title: str = "",
+    wrap: bool = False,
 ) -> Figure:
     """Draw pictures with their maps, all maps on one colour scale.
 
     Args:
-        rows: Each picture with as many maps as the first. Several pictures have a row each; a
-            single one wraps its maps.
+        rows: Each picture with its maps, as many as the first; a row each.
         title: Above all of them.
+        wrap: Put at most three panels beside one another.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     count = 1 + len(rows[0][1])
-    columns = min(count, _COLUMNS) if len(rows) == 1 else count
+    columns = min(count, _COLUMNS) if wrap else count
     down = -(-count // columns) * len(rows)
     lines = max((len(panel.caption) for _, maps in rows for panel in maps), default=0)
     size = (_PANEL * columns, (_PANEL + 0.2 * lines) * down + 1.1)
@@ -96,11 +102,11 @@ def draw_maps(
             _draw_map(figure, axes, panel.values, np.asarray(picture.picture))
             axes.axis("on")  # captum.attr.visualization hides the axis, and the caption with it
             _clear(axes)
-            axes.set_title(panel.title, fontsize=11)
+            _set_title(axes, panel.title)
             axes.set_xlabel("\n".join(panel.caption), fontsize=8)
     if title:
         figure.suptitle(title, fontsize=13, fontweight="bold")
-    _draw_scale(figure, grid)
+    _draw_scale(figure, grid, columns)
     return figure
 
 
@@ -175,9 +181,14 @@ def _clear(axes: Axes) -> None:
     axes.spines[:].set_visible(False)
 
 
+def _set_title(axes: Axes, title: str) -> None:
+    """Write a title, a long one on several lines, and no "$" as the beginning of mathematics."""
+    axes.set_title(fill(title, _TITLE_WIDTH).replace("$", r"\$"), fontsize=11)
+
+
 def _draw_picture(axes: Axes, panel: PicturePanel) -> None:
     axes.imshow(panel.picture, cmap="gray")
-    axes.set_title(panel.title, fontsize=11)
+    _set_title(axes, panel.title)
     for mask in panel.outlines:
         if mask.any() and not mask.all():
             axes.contour(mask, levels=[0.5], colors="white", linewidths=0.8, alpha=0.8)
@@ -208,16 +219,16 @@ def _draw_map(
         )
 
 
-def _draw_scale(figure: Figure, grid: Sequence[Axes]) -> None:
+def _draw_scale(figure: Figure, grid: Sequence[Axes], columns: int) -> None:
     from matplotlib.cm import ScalarMappable  # noqa: PLC0415
     from matplotlib.colors import Normalize  # noqa: PLC0415
 
     scale = ScalarMappable(Normalize(-1, 1), cmap=_COLOURS)
     bar = figure.colorbar(scale, ax=grid, orientation="horizontal", shrink=0.6, aspect=45, pad=0.02)
     bar.set_ticks([-1, 0, 1], labels=["negative  −1", "0", "1  positive"])
-    bar.set_label(
-        "Attribution, summed over colour channels. In every panel 1 is the value that leaves the "
-        f"last {_OUTLIERS} % of the map's total magnitude beyond it.",
-        fontsize=8,
+    caption = (
+        "Attribution, summed over colour channels. Each panel has its own scale: the strongest "
+        f"values, {_OUTLIERS} % of the total, are drawn as 1 or −1."
     )
+    bar.set_label(fill(caption, _CAPTION_WIDTH * columns), fontsize=8)
     bar.ax.tick_params(labelsize=8)

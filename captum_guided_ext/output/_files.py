@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from captum_guided_ext.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["remove_leftovers", "writable_folder", "write_whole"]
+__all__ = ["remove_leftovers", "writable_folder", "write_files", "write_whole"]
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -46,6 +46,26 @@ def writable_folder(path: Path) -> Iterator[Path]:
         for made in new:  # the innermost first; what holds something, or is gone, stays as it is
             with suppress(OSError):
                 made.rmdir()
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> tuple[Path, ...]:
+    """Write files, by name, to a folder that is made if it is not there; each whole or not at all.
+
+    Returns:
+        The files.
+
+    Raises:
+        DataError: if the folder, or one of them, cannot be written to.
+    """
+    with writable_folder(folder):
+        for name, content in files.items():
+            try:
+                write_whole(folder / name, content)
+            except OSError as error:
+                raise DataError(
+                    f"{folder / name} cannot be written to: {error.strerror}"
+                ) from error
+    return tuple(folder / name for name in files)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -6,8 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captum_guided_ext.errors import DataError
-from captum_guided_ext.output._files import writable_folder, write_whole
+from captum_guided_ext.output._files import write_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,13 +44,8 @@ class Result(ABC):
     def _table(self) -> Table:
         """Return its rows."""
 
-    @property
     @abstractmethod
-    def stem(self) -> str:
-        """What the files of :meth:`save` are called by default, without their endings."""
-
-    @abstractmethod
-    def _files(self, stem: str) -> Mapping[str, bytes]:
+    def _files(self) -> Mapping[str, bytes]:
         """Return the files that :meth:`save` writes, by name."""
 
     def to_pandas(self) -> pd.DataFrame:
@@ -70,19 +64,19 @@ class Result(ABC):
         """
         text = self._table().to_csv()
         if path is not None:
-            _write(Path(path), text.encode())
+            path = Path(path)
+            write_files(path.parent, {path.name: text.encode()})
         return text
 
     def to_markdown(self) -> str:
         """Return the rows as a Markdown table, numbers to four digits."""
         return self._table().to_markdown()
 
-    def save(self, folder: str | Path, *, stem: str | None = None) -> tuple[Path, ...]:
+    def save(self, folder: str | Path) -> tuple[Path, ...]:
         """Write it to a folder, which is made if it is not there; each file whole or not at all.
 
         Args:
             folder: Where to. Files of these names that are there are replaced.
-            stem: What the files are called, without their endings. Default: what it is of.
 
         Returns:
             The files.
@@ -90,15 +84,4 @@ class Result(ABC):
         Raises:
             DataError: if the folder cannot be written to.
         """
-        files = self._files(stem or self.stem)
-        with writable_folder(Path(folder)) as place:
-            for name, content in files.items():
-                _write(place / name, content)
-            return tuple(place / name for name in files)
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        write_whole(path, content)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written to: {error.strerror}") from error
+        return write_files(Path(folder), self._files())

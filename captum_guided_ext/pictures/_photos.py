@@ -44,6 +44,8 @@ def open_photo(path: str | Path, *, regions: str | Path | None = None) -> Photo:
     Raises:
         DataError: if one of them is not there, cannot be read or does not fit the other.
     """
+    if not isinstance(path, (str, Path)):
+        raise TypeError(f"a photo is a path or a Photo, not {type(path).__name__}")
     path = Path(path)
     try:
         image = open_picture(path)

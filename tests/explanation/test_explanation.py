@@ -226,6 +226,8 @@ def test_it_is_saved_under_the_pictures_name_or_another(halved, tmp_path, stem, 
     assert json.loads(report.read_text()) == json.loads(json.dumps(halved.to_dict()))
     assert (path, report) == (folder / f"{name}.png", folder / f"{name}.json")
     assert set(folder.iterdir()) == {path, report}
+    with pytest.raises(DataError, match=r"'\.\./a' cannot be the name of a file in .*here"):
+        halved.save(folder, stem="../a")
 
 
 def test_where_it_cannot_be_saved_nothing_is_left(halved, tmp_path, monkeypatch):

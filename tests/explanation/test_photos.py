@@ -34,6 +34,8 @@ def test_each_photo_is_opened_explained_and_written(network, photo, tmp_path):
     assert {f.name for f in output.iterdir()} == {
         "a-photo.png", "a-photo.json", "a-photo-2.png", "a-photo-2.json",
     }  # fmt: skip
+    (single,) = explain_photos(network, str(photo), output=tmp_path / "single", **QUICK)
+    assert single[0].to_dict() == found[0][0].to_dict()
     alone = explain(network, Image.open(photo), name="a photo.png", **QUICK)
     assert found[0][0].to_dict() == alone.to_dict()
     assert json.loads((output / "a-photo.json").read_text()) == alone.to_dict()
@@ -60,4 +62,6 @@ def test_a_photo_that_cannot_be_opened_is_named(photo, tmp_path):
         open_photo(tmp_path / "text.png")
     with pytest.raises(DataError, match=r"regions\.png is for a picture of 90 x 60 pixels"):
         demo_photo(regions=tmp_path / "regions.png")
+    with pytest.raises(TypeError, match="a photo is a path or a Photo, not int"):
+        open_photo(3)
     assert isinstance(open_photo(str(photo)), Photo)
