@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -18,7 +19,7 @@ from captum_guided_ext.networks import Network, find_target
 from captum_guided_ext.sampling import a_seed, find_draws
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import torch
     from torch import nn
@@ -131,6 +132,8 @@ def compare_methods(
     show_progress: bool,
 ) -> Comparison:
     """Do what :func:`compare` does, with methods and metrics that were looked up before."""
+    if masks is not None and not isinstance(masks, Tensor):
+        raise TypeError(f"masks must be a tensor, not {type(masks).__name__}")
     if masks is not None and masks.shape != (len(inputs), *inputs.shape[-2:]):
         raise ValueError(
             f"masks have shape {tuple(masks.shape)}, and the inputs need "
@@ -187,34 +190,49 @@ def _rows(
 def _scores(metric: Metric, batch: ScoredBatch) -> Mapping[str, Mapping[str, Score]]:
     """Return what a metric, which may be somebody's own, gives; raise where it is none of that."""
     found, kind = metric.score(batch), type(metric).__name__
-    if set(found) != set(metric.names):
+    if not isinstance(found, Mapping) or set(found) != set(metric.names):
+        given = sorted(found) if isinstance(found, Mapping) else type(found).__name__
         raise ValueError(
-            f"{kind} gives scores called {sorted(found)}, its names are {metric.names}"
+            f"{kind} gives scores called {given}, its names are {tuple(metric.names)}: "
+            "score(batch) must return a mapping from each name to one from methods to scores"
         )
     for name, by_method in found.items():
+        if not isinstance(by_method, Mapping):
+            raise TypeError(
+                f"{kind} gives {name} as {type(by_method).__name__}: it must be a mapping"
+            )
         for method, score in by_method.items():
-            if not isinstance(score, Score):
-                raise TypeError(
-                    f"{kind} gives {name} of {method} as {type(score).__name__}: it must be a Score"
-                )
-            shape = tuple(score.values.shape)
-            if shape != (len(batch.inputs),):
-                raise ValueError(
-                    f"{kind} gives {name} of {method} the shape {shape}, and there are "
-                    f"{len(batch.inputs)} examples: it must be one number for each"
-                )
+            _check_score(f"{kind} gives {name} of {method}", score, len(batch.inputs))
     return found
 
 
+def _check_score(what: str, score: object, examples: int) -> None:
+    if not isinstance(score, Score):
+        raise TypeError(f"{what} as {type(score).__name__}: it must be a Score")
+    shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
+        "values": (score.values, (examples,)),
+        "standard_error": (score.standard_error, (examples,)),
+        "interval": (score.interval, (examples, 2)),
+    }
+    for part, (given, wanted) in shapes.items():
+        if given is None and part != "values":
+            continue
+        if not isinstance(given, Tensor) or given.shape != wanted or given.is_complex():
+            shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+            raise ValueError(f"{what} the {part} {shape}: it must be a real tensor {wanted}")
+
+
 def _row(image: int, method: str, metric: str, score: Score, place: int) -> ScoreRow:
-    values: Tensor = score.values
-    value = values[place].item()
-    if not math.isfinite(value):
-        return ScoreRow(
-            image, method, metric, None, reason=score.reason or "the score is not a finite number"
-        )
-    error = None if score.standard_error is None else score.standard_error[place].item()
-    low, high = (None, None) if score.interval is None else score.interval[place].tolist()
-    if error is not None and math.isnan(error):  # of a single sample
-        error = None
+    value = _finite(score.values[place])
+    if value is None:
+        reason = score.reason or "the score is not a finite number"
+        return ScoreRow(image, method, metric, None, reason=reason)
+    error = None if score.standard_error is None else _finite(score.standard_error[place])
+    low, high = (None, None) if score.interval is None else map(_finite, score.interval[place])
     return ScoreRow(image, method, metric, value, error, low, high)
+
+
+def _finite(value: Tensor) -> float | None:
+    """Return a number, or None where it is none: the standard error of a single sample, say."""
+    number: float = value.item()
+    return number if math.isfinite(number) else None

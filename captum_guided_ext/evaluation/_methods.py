@@ -63,6 +63,8 @@ class MethodSet:
         layer: nn.Module | str | None = None,
         interpolate_mode: str = "bilinear",
     ) -> None:
+        if not callable(model):
+            raise TypeError(f"model must be a module or a callable, not {type(model).__name__}")
         self.model = model
         self.interpolate_mode = interpolate_mode
         self._methods = _by_name(methods)

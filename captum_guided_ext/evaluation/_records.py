@@ -71,7 +71,7 @@ class BatchRecord:
         Raises:
             ValueError: if it is no JSON.
             KeyError: if something is missing.
-            TypeError: if something has another form.
+            TypeError, AttributeError: if something has another form.
         """
         found = json.loads(line)
         return cls(

@@ -66,14 +66,16 @@ class Run:
             batch_size = data.batch_size if batch_size is None else batch_size
             workers, data = data.num_workers, data.dataset
         numbered = hasattr(data, "__len__") and hasattr(data, "__getitem__")
-        if not numbered or isinstance(data, IterableDataset):
+        if not numbered or isinstance(data, (IterableDataset, str)):
             raise TypeError(
-                f"data must have a length and numbered images, not {type(data).__name__}"
+                f"data must have a length and numbered images, not {type(data).__name__}; for a "
+                "folder or the demo, PictureDataset(data, network) has"
             )
         rank = rank_of(str(target))
         if target != "label" and not rank:
             raise ModelError(f"target {target!r} is none of label, prediction, top2, top3, ...")
-        target = "prediction" if rank == 1 else target
+        if rank:
+            target = "prediction" if rank == 1 else f"top{rank}"
         batch_size = 8 if batch_size is None else batch_size
         check_positive_count("batch_size", batch_size)
         if limit is not None:

@@ -20,10 +20,10 @@ def by_score(scores: Tensor) -> list[int]:
     """Return the classes of one example, the highest score first; of equal ones, the first first.
 
     Raises:
-        ModelError: for NaN or infinity.
+        ModelError: for NaN.
     """
-    if not scores.isfinite().all():
-        raise ModelError("a prediction needs finite scores, and the network's are not")
+    if scores.isnan().any():
+        raise ModelError("a prediction needs scores that are numbers, and the network gives NaN")
     found: list[int] = scores.sort(descending=True, stable=True).indices.tolist()
     return found
 
@@ -33,9 +33,10 @@ def rank_of(target: str) -> int | None:
 
     1 for "prediction" and "top1", which are the class with the highest score; 2 for "top2"; ...
     """
-    if target.casefold() == "prediction":
+    text = target.strip()
+    if text.casefold() == "prediction":
         return 1
-    word = re.fullmatch(r"top(\d+)", target, re.IGNORECASE | re.ASCII)
+    word = re.fullmatch(r"top(\d{1,9})", text, re.IGNORECASE | re.ASCII)
     return int(word[1]) if word else None
 
 

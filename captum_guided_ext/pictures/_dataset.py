@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from captum_guided_ext.errors import DataError, ModelError
 from captum_guided_ext.networks import Network, find_target
 from captum_guided_ext.pictures._sources import Pictures, open_data
+from captum_guided_ext.sampling import check_positive_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,11 +59,9 @@ class PictureDataset(Dataset[tuple[Tensor, int | None, Tensor | None]]):
     ) -> None:
         if not isinstance(network, Network):
             raise TypeError(f"network must be a Network, not {type(network).__name__}")
-        pictures: Pictures = (
-            open_data(str(data), masks=masks, limit=limit)
-            if isinstance(data, (str, Path))
-            else data
-        )
+        if limit is not None:
+            check_positive_count("limit", limit)
+        pictures = _opened(data, masks, limit)
         if use_labels is None:
             use_labels = bool(pictures.labels)
         self._pictures = pictures
@@ -103,6 +102,19 @@ class PictureDataset(Dataset[tuple[Tensor, int | None, Tensor | None]]):
             "digest of names": hashlib.sha256(names.encode()).hexdigest()[:16],
             "digest of pictures, labels and masks": self._pictures.fingerprint()[:16],
         }
+
+
+def _opened(data: str | Path | Pictures, masks: str | Path | None, limit: int | None) -> Pictures:
+    if isinstance(data, (str, Path)):
+        return open_data(str(data), masks=masks, limit=limit)
+    if not isinstance(data, Pictures):
+        raise TypeError(
+            f"data must be a folder, demo, idx:IMAGES,LABELS or have the form of Pictures, not "
+            f"{type(data).__name__}"
+        )
+    if masks is not None:
+        raise TypeError(f"masks go with a folder; {type(data).__name__} has its own")
+    return data
 
 
 def _classes(labels: Sequence[str], network: Network) -> list[int]:

@@ -9,7 +9,7 @@ import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -43,6 +43,7 @@ class Case:
     mask: npt.NDArray[np.bool_] | None = None
 
 
+@runtime_checkable
 class Pictures(Protocol):
     """A data set of pictures.
 
@@ -117,8 +118,10 @@ class _Demo:
 
 class _Folder:
     def __init__(self, folder: Path, masks: Path | None, limit: int | None) -> None:
+        if folder.is_file():
+            raise DataError(f"{folder} is a file: data is a folder, demo or idx:IMAGES,LABELS")
         if not folder.is_dir():
-            beside = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
+            beside = [p.name for p in folder.parent.glob("*") if p.is_dir()]
             near = nearest(folder.name, beside)
             raise DataError(f"there is no folder {folder}{near}; data is a folder, demo or idx:")
         self.description = f"folder {folder.name}"

@@ -89,7 +89,8 @@ def a_seed(generator: torch.Generator | None, seed: int | None) -> int:
         TypeError: as :func:`seed_from`.
         ValueError: as :func:`seed_from`.
     """
-    found = seed_from(generator, None if generator is not None and seed == 0 else seed)
+    is_default = type(seed) is int and seed == 0
+    found = seed_from(generator, None if generator is not None and is_default else seed)
     return int(torch.randint(2**62, ())) if found is None else found
 
 

@@ -19,6 +19,7 @@ from captum_guided_ext.evaluation import (
 from captum_guided_ext.evaluation._metrics import find_metrics
 
 X = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0)) - 0.5
+ONES = torch.ones(3)
 OPTIONS = {"methods": ["gradient", "input_x_gradient"], "n_perturb_samples": 2}
 
 
@@ -95,16 +96,38 @@ def test_a_method_without_a_score_has_a_row_with_the_reason():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (lambda _: {"even": {}}, r"Odd gives scores called \['even'\], its names are \('odd',\)"),
+        ({"even": {}}, r"Odd gives scores called \['even'\], its names are \('odd',\)"),
+        (None, r"Odd gives scores called NoneType, .* must return a mapping from each name to one"),
+        ({"odd": ONES}, r"Odd gives odd as Tensor: it must be a mapping"),
+        ({"odd": {"gradient": ONES}}, r"Odd gives odd of gradient as Tensor: it must be a Score"),
         (
-            lambda _: {"odd": {"gradient": Score(torch.ones(2))}},
-            r"Odd gives odd of gradient the shape \(2,\), and there are 3 examples",
+            {"odd": {"gradient": Score(torch.ones(2))}},
+            r"Odd gives odd of gradient the values \(2,\): it must be a real tensor \(3,\)",
+        ),
+        (
+            {"odd": {"gradient": Score(ONES, standard_error=0.1)}},
+            r"of gradient the standard_error float: it must be a real tensor \(3,\)",
+        ),
+        (
+            {"odd": {"gradient": Score(ONES, interval=ONES)}},
+            r"of gradient the interval \(3,\): it must be a real tensor \(3, 2\)",
         ),
     ],
 )
 def test_what_is_no_score_is_named(given, words):
-    with pytest.raises(ValueError, match=words):
-        cg.compare(linear(), X, 0, metrics=[Odd(given)], **OPTIONS)
+    with pytest.raises((TypeError, ValueError), match=words):
+        cg.compare(linear(), X, 0, metrics=[Odd(lambda _: given)], **OPTIONS)
+
+
+def test_an_error_or_an_interval_that_is_not_finite_is_not_there():
+    score = Score(
+        ONES, standard_error=ONES * torch.nan, interval=torch.tensor([[0, torch.inf]] * 3)
+    )
+    metric = Odd(lambda _: {"odd": dict.fromkeys(OPTIONS["methods"], score)})
+    for row in cg.compare(linear(), X, 0, metrics=[metric], **OPTIONS).rows:
+        assert (row.value, row.standard_error, row.interval_low, row.interval_high) == (
+            1, None, 0, None,
+        )  # fmt: skip
 
 
 def test_a_batch_cannot_be_changed_and_has_its_maps():

@@ -7,7 +7,7 @@ from PIL import Image
 from torch import nn
 
 from captum_guided_ext import CaptumGuidedError, DataError, ModelError, Network, compare, explain
-from captum_guided_ext.pictures import PictureDataset
+from captum_guided_ext.pictures import PictureDataset, open_data
 
 NETWORK = Network("net", seeded(Conv), resize_size=8, crop_size=8)
 PICTURE = Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
@@ -49,6 +49,15 @@ def test_compare_takes_a_network_as_benchmark_does():
     assert rows == compare(NETWORK.model, x, 1, **options).rows
 
 
-def test_a_data_set_of_pictures_needs_a_network():
+def test_a_data_set_of_pictures_names_what_it_cannot_use(tmp_path):
     with pytest.raises(TypeError, match="network must be a Network, not Conv"):
         PictureDataset("demo", NETWORK.model)
+    with pytest.raises(TypeError, match=r"data must be a folder, demo, idx:.*, not int"):
+        PictureDataset(3, NETWORK)
+    with pytest.raises(TypeError, match="masks go with a folder; _Demo has its own"):
+        PictureDataset(open_data("demo"), NETWORK, masks=tmp_path)
+    with pytest.raises(ValueError, match="limit must be 1 or more, and is 0"):
+        PictureDataset("demo", NETWORK, limit=0)
+    (tmp_path / "a.png").touch()
+    with pytest.raises(DataError, match=r"a\.png is a file: data is a folder, demo or idx:"):
+        PictureDataset(tmp_path / "a.png", NETWORK)

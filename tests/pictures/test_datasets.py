@@ -245,7 +245,7 @@ def test_folders_that_hold_nothing(tmp_path):
     for name in ("empty", "classes", "text"):
         with pytest.raises(DataError, match=f"folder .*{name} holds no picture"):
             open_data(str(tmp_path / name))
-    for wrong, near in (("emty", "; the nearest are empty"), ("text/a.txt", "")):
+    for wrong, near in (("emty", "; the nearest are empty"), ("text/a.tx", "; data is")):
         with pytest.raises(DataError, match=f"there is no folder .*{wrong}{near}"):
             open_data(str(tmp_path / wrong))
 
