@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+pytest.register_assert_rewrite("messages", "methods", "unchanged")
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
@@ -11,3 +13,11 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def dynamo():
+    """Let a test compile: what was compiled before it, and in it, is forgotten."""
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
