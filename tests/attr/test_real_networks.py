@@ -1,19 +1,21 @@
 """Trained networks on photographs: SqueezeNet 1.0, and a ResNet-20 that calls its ReLUs."""
 
-import contextlib
-import warnings
+import re
 from functools import cache
 
 import captum.attr
 import pytest
+import quiet
 import torch
+from messages import warned
+from methods import METHODS, both_rules, captums_cam
 from PIL import Image
 from places import DATA
 from reference import rectifier_calls, reference_gradient
 from resnet20 import ResNet20
 from torchvision import models, transforms
 
-from captum_guided_ext import Deconvolution, GuidedBackprop, GuidedGradCam, rectifiers
+from captum_guided_ext import GuidedBackprop, GuidedGradCam, rectifiers
 
 WEIGHTS = {
     "squeezenet": DATA / "squeezenet1_0_imagenet" / "squeezenet1_0_imagenet.pth",
@@ -61,6 +63,10 @@ def prediction(name, photo):
     return int(probabilities.argmax()), float(probabilities.max())
 
 
+def explained(name, photo):
+    return network(name), picture(name, photo), prediction(name, photo)[0]
+
+
 # As the folder's own description says
 @pytest.mark.parametrize(
     ("photo", "label", "probability"),
@@ -95,37 +101,22 @@ def test_what_is_overridden():
         assert not found.opaque
 
 
-METHODS = {"guided": GuidedBackprop, "deconvolution": Deconvolution}
 each_photo = pytest.mark.parametrize("photo", PHOTOS)
 each_network = pytest.mark.parametrize("name", WEIGHTS)
 
 
-@pytest.mark.parametrize("rule", METHODS)
+@both_rules
 @each_photo
 @each_network
 def test_equals_the_reference(name, photo, rule):
-    model, x = network(name), picture(name, photo)
-    target, _ = prediction(name, photo)
+    model, x, target = explained(name, photo)
     expected = reference_gradient(model, x, rule, target)
     zero = rule == "deconvolution" and (name, photo) in NO_DECONVNET
     assert bool(expected.any()) is not zero
-    expectation = (
-        pytest.warns(UserWarning, match="deconvolution attribution is zero everywhere .* negative")
-        if zero
-        else contextlib.nullcontext()
-    )
-    with expectation:
-        got = METHODS[rule](model).attribute(x, target)
+    got, messages = warned(lambda: METHODS[rule](model).attribute(x, target))
+    assert len(messages) == zero
+    assert all(re.search("deconvolution .* zero everywhere .* negative", m) for m in messages)
     assert torch.equal(got, expected)
-
-
-@contextlib.contextmanager
-def captum_warnings():
-    """Let Captum give the warnings it gives on every call, and no others."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Setting backward hooks on ReLU", UserWarning)
-        warnings.filterwarnings("ignore", r"Input Tensor \d did not already", UserWarning)
-        yield
 
 
 def slow_cam(model, layer, x, target):
@@ -147,17 +138,14 @@ def slow_cam(model, layer, x, target):
 @each_photo
 @each_network
 def test_guided_grad_cam_equals_the_reference(name, photo, mode):
-    model, x = network(name), picture(name, photo)
-    target, _ = prediction(name, photo)
+    model, x, target = explained(name, photo)
     layer = LAYERS[name]
     guided = reference_gradient(model, x, "guided", target)
     got = GuidedGradCam(model, layer).attribute(x, target, interpolate_mode=mode)
     # Captum's Grad-CAM is right on both: bit for bit
-    cam = captum.attr.LayerGradCam(model, model.get_submodule(layer))
-    laid = captum.attr.LayerAttribution.interpolate(
-        cam.attribute(x, target, relu_attributions=True), tuple(x.shape[2:]), mode
+    assert torch.equal(
+        got, guided * captums_cam(model, model.get_submodule(layer), x, target, mode)
     )
-    assert torch.equal(got, guided * laid)
     # and the paper's, written out: up to rounding
     slow = slow_cam(model, layer, x, target)
     expected = guided * captum.attr.LayerAttribution.interpolate(slow, tuple(x.shape[2:]), mode)
@@ -169,19 +157,17 @@ def test_guided_grad_cam_equals_the_reference(name, photo, mode):
 
 @each_photo
 def test_captum_is_right_on_squeezenet(photo):
-    model, x = network("squeezenet"), picture("squeezenet", photo)
-    target, _ = prediction("squeezenet", photo)
-    with captum_warnings():
+    model, x, target = explained("squeezenet", photo)
+    with quiet.captum():
         captums = captum.attr.GuidedBackprop(model).attribute(x.clone(), target)
     assert torch.equal(captums, reference_gradient(model, x, "guided", target))
 
 
 @each_photo
 def test_captum_returns_the_gradient_of_resnet20(photo):
-    model, x = network("resnet20"), picture("resnet20", photo)
-    target, _ = prediction("resnet20", photo)
+    model, x, target = explained("resnet20", photo)
     gradient = reference_gradient(model, x, "gradient", target)
-    with captum_warnings():
+    with quiet.captum():
         for method in (captum.attr.GuidedBackprop, captum.attr.Deconvolution):
             assert torch.equal(method(model).attribute(x.clone(), target), gradient)
     for rule in METHODS:

@@ -1,14 +1,16 @@
 """Captum's gradient attributions under a rule, against slow computations of their definitions."""
 
-import contextlib
 import copy
 import re
-import warnings
 
 import captum.attr as ca
+import networks
 import numpy as np
 import pytest
+import quiet
 import torch
+from methods import RULES, both_rules, each_rule
+from networks import Dense
 from reference import reference_gradient
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -16,50 +18,31 @@ from torch.nn import functional as F  # noqa: N812
 import captum_guided_ext.attr as ours
 from captum_guided_ext import DECONVNET, GRADIENT, GUIDED, BackwardRule, NoRectifierError, with_rule
 
-RULES = {"gradient": GRADIENT, "deconvolution": DECONVNET, "guided": GUIDED}
-each_rule = pytest.mark.parametrize("rule", RULES)
-
-
-class Net(nn.Module):
-    """A smooth network would integrate to the same under every rule: this one has kinks."""
-
-    def __init__(self, act=F.relu):
-        super().__init__()
-        self.first, self.second = nn.Linear(5, 16), nn.Linear(16, 12)
-        self.last = nn.Linear(12, 3)
-        self.act = act
-
-    def forward(self, x, scale=1.0):
-        return self.last(self.act(self.second(self.act(self.first(x) * scale))))
+each_method = pytest.mark.parametrize(
+    "build", [ca.Saliency, ca.InputXGradient, ca.IntegratedGradients], ids=lambda c: c.__name__
+)
 
 
 def make(act=F.relu):
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        return Net(act).eval(), torch.randn(4, 5), torch.randn(4, 5)
-
-
-@contextlib.contextmanager
-def captum_warnings():
-    """Let Captum give the warnings it gives on every call, and no others."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Setting backward hooks on ReLU", UserWarning)
-        warnings.filterwarnings("ignore", r"Input Tensor \d did not already", UserWarning)
-        yield
+    """A smooth network would integrate to the same under every rule: this one has kinks."""
+    model, (x, other) = networks.make(lambda: Dense(act), (2, 4, 5), seed=3)
+    return model, x, other
 
 
 def attribute(attribution, *args, **options):
-    with captum_warnings():
+    with quiet.captum():
         return attribution.attribute(*args, **options)
+
+
+def seed(number):
+    """Seed both generators that Captum draws from."""
+    torch.manual_seed(number)
+    np.random.seed(number)  # noqa: NPY002
 
 
 def assert_close(got, expected):
     assert expected.flatten(1).any(1).all()
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-7)
-
-
-def assert_differs(got, other):
-    assert not torch.allclose(got, other, rtol=1e-2, atol=1e-7)
 
 
 # --- the definitions, slowly --------------------------------------------------------------------
@@ -121,13 +104,11 @@ def test_gradient_shap(rule):
     model, x, baselines = make()
     samples, stdev = 6, 0.3
     method = with_rule(ca.GradientShap(model), RULES[rule])
-    torch.manual_seed(5)
-    np.random.seed(5)  # noqa: NPY002 - where Captum draws from
+    seed(5)
     got = attribute(method, x, baselines, n_samples=samples, stdevs=stdev, target=1)
 
     # the same draws, in Captum's order: noise, then baselines, then the place in between
-    torch.manual_seed(5)
-    np.random.seed(5)  # noqa: NPY002
+    seed(5)
     many = x.repeat_interleave(samples, dim=0)
     noisy = many + torch.normal(0, torch.full_like(many, stdev))
     drawn = baselines[np.random.choice(len(baselines), len(many)).tolist()]  # noqa: NPY002
@@ -141,29 +122,22 @@ def test_gradient_shap(rule):
     assert_close(got.detach(), expected)
 
 
-@pytest.mark.parametrize("rule", ["deconvolution", "guided"])
-@pytest.mark.parametrize(
-    "build", [ca.Saliency, ca.InputXGradient, ca.IntegratedGradients], ids=lambda c: c.__name__
-)
+@both_rules
+@each_method
 def test_the_rule_makes_a_difference(build, rule):
     model, x, _ = make()
     options = {"abs": False} if build is ca.Saliency else {}
     plain = attribute(build(model), x, target=1, **options)
     ruled = attribute(with_rule(build(model), RULES[rule]), x, target=1, **options)
-    assert_differs(ruled, plain)
+    assert not torch.allclose(ruled, plain, rtol=1e-2, atol=1e-7)
 
 
-@pytest.mark.parametrize(
-    "build", [ca.Saliency, ca.InputXGradient, ca.IntegratedGradients], ids=lambda c: c.__name__
-)
+@each_method
 def test_the_gradient_rule_is_the_method_itself(build):
-    model, x, _ = make()
-    expected = attribute(build(model), x, target=1)
-    assert torch.equal(attribute(with_rule(build(model), GRADIENT), x, target=1), expected)
-    # on a network without rectifiers too, of which the other rules say so
-    model, x, _ = make(torch.tanh)
-    expected = attribute(build(model), x, target=1)
-    assert torch.equal(attribute(with_rule(build(model), GRADIENT), x, target=1), expected)
+    for act in (F.relu, torch.tanh):  # also without rectifiers, of which the other rules say so
+        model, x, _ = make(act)
+        expected = attribute(build(model), x, target=1)
+        assert torch.equal(attribute(with_rule(build(model), GRADIENT), x, target=1), expected)
     with pytest.raises(NoRectifierError, match="Tanh"):
         attribute(with_rule(build(model), GUIDED), x, target=1)
 
@@ -172,8 +146,7 @@ def test_the_gradient_rule_is_gradient_shap_itself():
     model, x, baselines = make()
     maps = []
     for method in (ca.GradientShap(model), with_rule(ca.GradientShap(model), GRADIENT)):
-        torch.manual_seed(0)
-        np.random.seed(0)  # noqa: NPY002 - where Captum draws from
+        seed(0)
         maps.append(attribute(method, x, baselines, target=1, stdevs=0.1))
     assert torch.equal(*maps)
 
@@ -189,10 +162,10 @@ def test_a_rule_of_ones_own():
 @each_rule
 def test_tuples_targets_and_further_arguments(rule):
     model, x, other = make()
-    method = with_rule(ca.InputXGradient(lambda a, b, s: model(a * b, s)), RULES[rule])
+    method = with_rule(ca.InputXGradient(lambda a, b, s: model(a * b, factor=s)), RULES[rule])
     got = attribute(method, (x, other), [(0,), (1,), (2,), (0,)], additional_forward_args=(2.0,))
     expected = reference_gradient(
-        lambda a, b: model(a * b, 2.0), (x, other), rule, [(0,), (1,), (2,), (0,)]
+        lambda a, b: model(a * b, factor=2.0), (x, other), rule, [(0,), (1,), (2,), (0,)]
     )
     assert isinstance(got, tuple)
     for one, gradient, given in zip(got, expected, (x, other), strict=True):
@@ -209,9 +182,7 @@ def test_integrated_gradients_under_the_gradient_rule_are_complete():
 # --- the original -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "build", [ca.Saliency, ca.InputXGradient, ca.IntegratedGradients], ids=lambda c: c.__name__
-)
+@each_method
 def test_the_original_is_untouched(build):
     model, x, _ = make()
     original = build(model)
@@ -278,10 +249,11 @@ def test_noise_tunnel_in_parts_and_of_several_inputs():
 
 
 def test_noise_tunnel_around_guided_grad_cam():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 3))
-        x = torch.rand(2, 1, 8, 8)
+    model, x = networks.make(
+        lambda: nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 3)),
+        (2, 1, 8, 8),
+        draw=torch.rand,
+    )
     nn.init.uniform_(model[3].weight, 0, 1)
     method = ours.GuidedGradCam(model, "1")
     got = attribute(ca.NoiseTunnel(method), x, nt_samples=2, stdevs=0.0, target=0)
@@ -291,48 +263,27 @@ def test_noise_tunnel_around_guided_grad_cam():
 # --- refusals -----------------------------------------------------------------------------------
 
 LINEAR = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
-BY_ITSELF = "is a rule by itself"
-BY_DEFINITION = "is the guided rule by definition"
-IN_ITS_OWN_WAY = "overrides activations in a way of its own"
-WOULD_IGNORE = "builds a gradient function of its own and would ignore the rule"
-NO_GRADIENTS = "takes no gradients"
-
-REFUSED = {
-    "GuidedBackprop": BY_ITSELF,
-    "Deconvolution": BY_ITSELF,
-    "GuidedGradCam": BY_DEFINITION,
-    "DeepLift": IN_ITS_OWN_WAY,
-    "DeepLiftShap": IN_ITS_OWN_WAY,
-    "LRP": IN_ITS_OWN_WAY,
-    "LayerConductance": WOULD_IGNORE,
-    "LayerGradientXActivation": WOULD_IGNORE,
-    "LayerActivation": "",
-    "LayerGradCam": WOULD_IGNORE,
-    "LayerGradientShap": WOULD_IGNORE,
-    "LayerIntegratedGradients": WOULD_IGNORE,
-    "LayerDeepLift": "",
-    "LayerDeepLiftShap": "",
-    "LayerLRP": "",
-    "LayerFeatureAblation": "",
-    "LayerFeaturePermutation": "",
-    "InternalInfluence": WOULD_IGNORE,
-    "NeuronGradient": WOULD_IGNORE,
-    "NeuronIntegratedGradients": WOULD_IGNORE,
-    "NeuronGradientShap": WOULD_IGNORE,
-    "NeuronConductance": WOULD_IGNORE,
-    "NeuronDeepLift": "",
-    "NeuronDeepLiftShap": "",
-    "NeuronFeatureAblation": "",
-    "NeuronGuidedBackprop": "",
-    "NeuronDeconvolution": "",
-    "FeatureAblation": NO_GRADIENTS,
-    "FeaturePermutation": NO_GRADIENTS,
-    "Occlusion": NO_GRADIENTS,
-    "ShapleyValues": NO_GRADIENTS,
-    "ShapleyValueSampling": NO_GRADIENTS,
-    "Lime": NO_GRADIENTS,
-    "KernelShap": NO_GRADIENTS,
-}
+NO_GRADIENTS = [
+    "FeatureAblation", "FeaturePermutation", "Occlusion", "ShapleyValues", "ShapleyValueSampling",
+    "Lime", "KernelShap",
+]  # fmt: skip
+REASONS = {
+    "is a rule by itself": ["GuidedBackprop", "Deconvolution"],
+    "is the guided rule by definition": ["GuidedGradCam"],
+    "overrides activations in a way of its own": ["DeepLift", "DeepLiftShap", "LRP"],
+    "builds a gradient function of its own and would ignore the rule": [
+        "LayerConductance", "LayerGradientXActivation", "LayerGradCam", "LayerGradientShap",
+        "LayerIntegratedGradients", "InternalInfluence", "NeuronGradient",
+        "NeuronIntegratedGradients", "NeuronGradientShap", "NeuronConductance",
+    ],
+    "takes no gradients": NO_GRADIENTS,
+    "": [
+        "LayerActivation", "LayerDeepLift", "LayerDeepLiftShap", "LayerLRP",
+        "LayerFeatureAblation", "LayerFeaturePermutation", "NeuronDeepLift", "NeuronDeepLiftShap",
+        "NeuronFeatureAblation", "NeuronGuidedBackprop", "NeuronDeconvolution",
+    ],
+}  # fmt: skip
+REFUSED = {name: reason for reason, names in REASONS.items() for name in names}
 ACCEPTED = {"Saliency", "InputXGradient", "IntegratedGradients", "GradientShap"}
 NO_METHODS = {  # base classes, wrappers, and what needs another library or a language model
     "Attribution", "GradientAttribution", "PerturbationAttribution", "NeuronAttribution",
@@ -356,26 +307,15 @@ def test_the_tables_hold_all_of_captums_attributions():
     assert every == REFUSED.keys() | ACCEPTED | NO_METHODS
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused(name):
-    pattern = rf"with_rule .*\b{name}\b.* {re.escape(REFUSED[name])}"
-    with pytest.raises(TypeError, match=pattern if REFUSED[name] else rf"with_rule .*\b{name}\b"):
-        with_rule(construct(ca, name), GUIDED)
-
-
 @pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("GuidedBackprop", BY_ITSELF),
-        ("Deconvolution", BY_ITSELF),
-        ("GuidedGradCam", BY_DEFINITION),
-        ("NeuronGuidedBackprop", ""),
-        ("NeuronDeconvolution", ""),
-    ],
+    ("module", "name"),
+    [(ca, name) for name in REFUSED] + [(ours, n) for n in ours.__all__ if n != "with_rule"],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
-def test_ours_are_refused(name, reason):
-    with pytest.raises(TypeError, match=rf"with_rule does not apply to {name}: .*{reason}"):
-        with_rule(construct(ours, name), DECONVNET)
+def test_refused(module, name):
+    says = "needs a gradient attribution, and" if name in NO_GRADIENTS else "does not apply to"
+    with pytest.raises(TypeError, match=rf"with_rule {says} {name}\b.* {re.escape(REFUSED[name])}"):
+        with_rule(construct(module, name), GUIDED)
 
 
 def test_noise_tunnel_is_refused_with_the_way_round():

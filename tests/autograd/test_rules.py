@@ -3,22 +3,20 @@
 import captum.attr
 import pytest
 import torch
+from methods import RULES
+from networks import make, perceptron
 from torch import nn
 
-from captum_guided_ext import DECONVNET, GRADIENT, GUIDED, ForwardPass, GuidedReLU, with_rule
+from captum_guided_ext import ForwardPass, GuidedReLU, with_rule
 
-RULES = [GRADIENT, DECONVNET, GUIDED]
-NET = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
-for number, parameter in enumerate(NET.parameters()):
-    nn.init.uniform_(parameter, -1, 1, generator=torch.Generator().manual_seed(number))
-X = torch.rand(4, 3, generator=torch.Generator().manual_seed(9))
+NET, X = make(lambda: perceptron(features=3, classes=2), (4, 3))
 
 
 def test_the_names_are_the_methods_words():
-    assert [rule.name for rule in RULES] == ["gradient", "deconvolution", "guided"]
+    assert [rule.name for rule in RULES.values()] == ["gradient", "deconvolution", "guided"]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_a_rule_and_its_name_are_one(rule):
     forward_pass = ForwardPass(NET, X, layer=NET[2])
     for ask in (
