@@ -5,7 +5,10 @@ import shutil
 
 import pytest
 import torch
+from methods import METHODS, RULES, both_rules, each_rule, plain_gradient
+from networks import TwoParts, make
 from reference import reference_gradient
+from topologies import TOPOLOGIES
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torchvision.models import mobilenet_v2, resnet18
@@ -15,43 +18,17 @@ from captum_guided_ext import (
     GRADIENT,
     GUIDED,
     BackwardRule,
-    Deconvolution,
-    GuidedBackprop,
     GuidedReLU,
     NoRectifierError,
 )
 
-RULES = {"gradient": GRADIENT, "deconvolution": DECONVNET, "guided": GUIDED}
-each_rule = pytest.mark.parametrize("rule", RULES)
 
-
-def gradient(model, x, target=1):
-    leaf = x.detach().clone().requires_grad_()
-    return torch.autograd.grad(model(leaf)[:, target].sum(), leaf)[0]
-
-
-def seeded(build):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return build()
-
-
-class Net(nn.Module):
-    """Two convolutions with modules as rectifiers, one of them in place."""
-
-    def __init__(self):
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(2, 6, 3), nn.ReLU(inplace=True), nn.Conv2d(6, 6, 3), nn.ReLU6()
-        )
-        self.last = nn.Linear(6, 4)
-
-    def forward(self, x):
-        return self.last(self.features(4 * x).mean((2, 3)))
-
-
-def make():
-    return seeded(lambda: (Net().eval(), torch.randn(2, 2, 9, 9)))
+def two_relus():
+    """Build a network with an in-place ReLU and a ReLU6, and an input that meets its ceiling."""
+    return make(
+        lambda: TwoParts(nn.ReLU(inplace=True), nn.ReLU6()),
+        draw=lambda shape: 30 * torch.randn(shape),
+    )
 
 
 # --- the module ---------------------------------------------------------------------------------
@@ -116,75 +93,51 @@ def test_without_gradients_it_is_a_plain_rectifier():
 @each_rule
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_a_converted_model(rule, dtype):
-    model, x = make()
-    model, x = model.to(dtype), x.to(dtype)
+    model, x = (one.to(dtype) for one in two_relus())
     expected = reference_gradient(model, x, rule, 1)
     assert expected.any()
     converted = GuidedReLU.convert(copy.deepcopy(model), RULES[rule])
     assert torch.equal(converted(x), model(x))
-    assert torch.equal(gradient(converted, x), expected)
+    assert torch.equal(plain_gradient(converted, x), expected)
 
 
 @each_rule
 @pytest.mark.parametrize("build", [resnet18, mobilenet_v2], ids=lambda build: build.__name__)
 def test_a_converted_torchvision_network(build, rule):
-    model, x = seeded(lambda: (build(num_classes=5).eval(), torch.randn(1, 3, 48, 48)))
+    model, x = make(lambda: build(num_classes=5), (1, 3, 48, 48))
     expected = reference_gradient(model, x, rule, 1)
     assert expected.any()
-    assert torch.equal(gradient(GuidedReLU.convert(model, RULES[rule]), x), expected)
-
-
-def test_containers_are_changed_in_place_and_the_rest_is_kept():
-    model, _ = make()
-    features, conv, last = model.features, model.features[0], model.last
-    assert GuidedReLU.convert(model, DECONVNET) is model
-    assert model.features is features
-    assert model.features[0] is conv
-    assert model.last is last
-    assert [type(m) for m in features] == [nn.Conv2d, GuidedReLU, nn.Conv2d, GuidedReLU]
-    assert [features[1].ceiling, features[3].ceiling] == [None, 6.0]
-    assert features[1].rule is features[3].rule is DECONVNET
-    assert list(model._modules) == ["features", "last"]
-
-
-def test_parameters_and_state_are_kept():
-    model, _ = make()
-    before = dict(model.named_parameters())
-    names = list(model.state_dict())
-    GuidedReLU.convert(model)
-    assert {name: id(p) for name, p in model.named_parameters()} == {
-        name: id(p) for name, p in before.items()
-    }
-    assert list(model.state_dict()) == names
+    assert torch.equal(plain_gradient(GuidedReLU.convert(model, RULES[rule]), x), expected)
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_training_mode_is_kept(training):
-    model, _ = make()
+def test_rectifiers_are_changed_in_place_and_the_rest_is_kept(training):
+    model, _ = two_relus()
     model.train(training)
-    converted = GuidedReLU.convert(model)
-    assert [m.training for m in converted.modules()] == [training] * len(list(model.modules()))
+    kept = [model.first, model.first[0], model.second, model.second[0], model.head]
+    parameters = {name: id(p) for name, p in model.named_parameters()}
+    state = list(model.state_dict())
+    assert GuidedReLU.convert(model, DECONVNET) is model
+    assert list(model._modules) == ["first", "second", "head"]
+    assert [model.first, model.first[0], model.second, model.second[0], model.head] == kept
+    assert type(model.first[1]) is type(model.second[1]) is GuidedReLU
+    assert [model.first[1].ceiling, model.second[1].ceiling] == [None, 6.0]
+    assert model.first[1].rule is model.second[1].rule is DECONVNET
+    assert {name: id(p) for name, p in model.named_parameters()} == parameters
+    assert list(model.state_dict()) == state
+    assert {m.training for m in model.modules()} == {training}
 
 
-def test_one_module_under_two_names_stays_one_module():
-    class Shared(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.first, self.second = nn.Linear(4, 9), nn.Linear(9, 3)
-            self.relu = nn.ReLU()
-            self.relu_again = self.relu
-            self.inner = nn.Sequential(self.relu)
-
-        def forward(self, x):
-            return self.relu_again(self.second(self.inner(self.relu(self.first(x)) - 0.1)))
-
-    model, x = seeded(lambda: (Shared(), torch.randn(8, 4)))
+def test_one_module_under_several_names_stays_one_module():
+    model, x = TOPOLOGIES["one module in parallel branches"].make()
+    model.inner = nn.Sequential(model.middle.relus[0])
     expected = reference_gradient(model, x, "guided", 1)
     assert expected.any()
-    converted = GuidedReLU.convert(model)
-    assert isinstance(converted.relu, GuidedReLU)
-    assert converted.relu is converted.relu_again is converted.inner[0]
-    assert torch.equal(gradient(converted, x), expected)
+    GuidedReLU.convert(model)
+    one, other, another = model.middle.relus
+    assert isinstance(one, GuidedReLU)
+    assert one is other is another is model.inner[0]
+    assert torch.equal(plain_gradient(model, x), expected)
 
 
 def test_one_container_under_two_names_stays_one_container():
@@ -252,75 +205,52 @@ def test_a_subclass_of_relu_of_the_users_own_is_a_relu():
 
 
 def test_a_deep_copy_and_a_saved_state():
-    model, x = make()
+    model, x = two_relus()
     converted = GuidedReLU.convert(copy.deepcopy(model))
     again = copy.deepcopy(converted)
     again.load_state_dict(model.state_dict())
-    assert torch.equal(gradient(again, x), gradient(converted, x))
+    assert torch.equal(plain_gradient(again, x), plain_gradient(converted, x))
 
 
 # --- compilation --------------------------------------------------------------------------------
 
-
-@pytest.fixture
-def dynamo():
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
-
-
-def has_compiler():
-    return any(map(shutil.which, ("c++", "g++", "clang++")))
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="needs a C++ compiler"
+)
 
 
 @pytest.mark.usefixtures("dynamo")
 @pytest.mark.parametrize(
-    "backend",
+    ("backend", "dtype"),
     [
-        "eager",
-        "aot_eager",
-        pytest.param(
-            "inductor",
-            marks=pytest.mark.skipif(not has_compiler(), reason="needs a C++ compiler"),
-        ),
+        ("eager", torch.float32),
+        ("aot_eager", torch.float32),
+        ("aot_eager", torch.bfloat16),
+        pytest.param("inductor", torch.float32, marks=needs_compiler),
     ],
 )
 @each_rule
-def test_compiled_as_one_graph(rule, backend):
-    model, x = make()
-    expected = reference_gradient(model, x, rule, 1)
+def test_compiled_as_one_graph(rule, backend, dtype):
+    model, x = (one.to(dtype) for one in two_relus())
+    expected = {name: reference_gradient(model, x, name, 1) for name in RULES}
     converted = GuidedReLU.convert(model, RULES[rule])
-    compiled = torch.compile(converted, fullgraph=True, backend=backend)
-    got = gradient(compiled, x)
+    got = plain_gradient(torch.compile(converted, fullgraph=True, backend=backend), x)
     if backend == "inductor":  # it computes in another order
-        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-7)
-        others = [reference_gradient(make()[0], x, other, 1) for other in RULES if other != rule]
+        torch.testing.assert_close(got, expected.pop(rule), rtol=1e-4, atol=1e-7)
+        others = expected.values()
         assert not any(torch.allclose(got, one, rtol=1e-2, atol=1e-7) for one in others)
     else:
-        assert torch.equal(got, expected)
-
-
-@pytest.mark.usefixtures("dynamo")
-@each_rule
-def test_compiled_bfloat16(rule):
-    model, x = make()
-    model, x = model.bfloat16(), x.bfloat16()
-    expected = reference_gradient(model, x, rule, 1)
-    converted = GuidedReLU.convert(model, RULES[rule])
-    compiled = torch.compile(converted, fullgraph=True, backend="aot_eager")
-    assert torch.equal(gradient(compiled, x), expected)
+        assert torch.equal(got, expected[rule])
 
 
 # --- together with the rest ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("method", "rule"), [(GuidedBackprop, "guided"), (Deconvolution, "deconvolution")]
-)
-def test_the_attributions_point_out_a_converted_model(method, rule):
+@both_rules
+def test_the_attributions_point_out_a_converted_model(rule):
     # its functions cannot be looked into: the attribution says so, and the rule inside holds
-    model, x = make()
+    model, x = two_relus()
     expected = reference_gradient(model, x, rule, 1)
     converted = GuidedReLU.convert(model, RULES[rule])
     with pytest.warns(UserWarning, match=r"custom autograd functions .*ReLU"):
-        assert torch.equal(method(converted).attribute(x, 1), expected)
+        assert torch.equal(METHODS[rule](converted).attribute(x, 1), expected)

@@ -1,58 +1,27 @@
 """The reference itself: against arithmetic done by hand, against Captum, and made wrong."""
 
 import math
-import warnings
 
 import pytest
+import quiet
 import reference
 import torch
 from captum.attr import Deconvolution, GuidedBackprop, Saliency
+from hand_worked import MAPS, X, three_layers
+from networks import make, perceptron
 from reference import RULES, gate_of, rectifier_calls, reference_gradient
+from topologies import RELU6S, RELUS
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-X = torch.tensor([[1.0, 2.0]])
-W1 = torch.tensor([[1.0, 0.0], [0.0, -1.0], [-1.0, 2.0]])
-W2 = torch.tensor([[2.0, 5.0, -1.0], [-3.0, 1.0, 4.0]])
-BY_HAND = {
-    ("gradient", 0): [[0.0, 0.0]],
-    ("guided", 0): [[0.0, 0.0]],
-    ("deconvolution", 0): [[2.0, -5.0]],
-    ("gradient", 1): [[-7.0, 8.0]],
-    ("deconvolution", 1): [[-4.0, 7.0]],
-    ("guided", 1): [[-4.0, 8.0]],
-}
-
-
-def two_layers(x):
-    """A network small enough for pencil and paper.
-
-        h = W1 x          x = (1, 2)     W1 = [ 1  0]     h = ( 1, -2, 3)     relu(h) = (1, 0, 3)
-                                              [ 0 -1]
-                                              [-1  2]
-        y = W2 relu(h)    W2 = [ 2 5 -1]      y = (2*1 + 5*0 - 1*3, -3*1 + 1*0 + 4*3) = (-1, 9)
-                               [-3 1  4]
-        the scores, relu(y), are (0, 9)
-
-    Target 0, a gradient of (1, 0) arrives at y = (-1, 9):
-      gradient    the gate of y_0 is shut, nothing passes                         -> (0, 0)
-      guided      likewise                                                        -> (0, 0)
-      deconvnet   1 > 0 passes; at h arrives 1 * (2, 5, -1), clipped (2, 5, 0);
-                  W1^T (2, 5, 0) = (2*1 + 5*0 + 0*-1, 2*0 + 5*-1 + 0*2)           -> (2, -5)
-
-    Target 1, a gradient of (0, 1) arrives at y, whose gate (9 > 0) is open; at h (-3, 1, 4):
-      gradient    gated by h = (1, -2, 3): (-3, 0, 4);  (-3*1 + 4*-1, 4*2)        -> (-7, 8)
-      deconvnet   clipped: (0, 1, 4);                   (4*-1, 1*-1 + 4*2)        -> (-4, 7)
-      guided      both: (0, 0, 4);                      (4*-1, 4*2)               -> (-4, 8)
-    """
-    return torch.relu(F.relu(x @ W1.T) @ W2.T)
-
 
 def disagreements_with_hand():
+    network = three_layers()
     return {
-        case
-        for case, expected in BY_HAND.items()
-        if not torch.equal(reference_gradient(two_layers, X, *case), torch.tensor(expected))
+        (rule, target)
+        for rule, maps in MAPS.items()
+        for target, expected in maps.items()
+        if reference_gradient(network, X, rule, target).tolist() != expected
     }
 
 
@@ -110,66 +79,10 @@ def test_a_ceiling_shuts_the_gate_but_not_deconvnet():
     assert reference_gradient(model, x, "deconvolution").tolist() == [[2.0, 5.0, 4.0]]
 
 
-def spellings_of_relu():
-    def in_place(f):
-        def call(x):
-            x = x + 0
-            f(x)
-            return x
-
-        return call
-
-    return {
-        "nn.ReLU": nn.ReLU(),
-        "nn.ReLU(inplace=True)": in_place(nn.ReLU(inplace=True)),
-        "F.relu": F.relu,
-        "F.relu(inplace=True)": in_place(lambda x: F.relu(x, inplace=True)),
-        "F.relu(input=)": lambda x: F.relu(input=x),
-        "F.relu_": in_place(F.relu_),
-        "torch.relu": torch.relu,
-        "torch.relu_": in_place(torch.relu_),
-        "Tensor.relu": torch.Tensor.relu,
-        "Tensor.relu_": in_place(torch.Tensor.relu_),
-        "aten.relu": torch.ops.aten.relu.default,
-        "F.threshold": lambda x: F.threshold(x, 0, 0),
-        "F.threshold(inplace=True)": in_place(lambda x: F.threshold(x, 0, 0, inplace=True)),
-        "nn.Threshold": nn.Threshold(0.0, 0.0),
-        "torch.threshold": lambda x: torch.threshold(x, 0, 0),
-        "torch.threshold_": in_place(lambda x: torch.threshold_(x, 0, 0)),
-        "Tensor.clamp(0)": lambda x: x.clamp(0),
-        "Tensor.clamp(min=0)": lambda x: x.clamp(min=0),
-        "Tensor.clamp_(min=0.0)": in_place(lambda x: x.clamp_(min=0.0)),
-        "Tensor.clip(0)": lambda x: x.clip(0),
-        "Tensor.clip_(min=0)": in_place(lambda x: x.clip_(min=0)),
-        "Tensor.clamp_min": lambda x: x.clamp_min(0),
-        "Tensor.clamp_min_": in_place(lambda x: x.clamp_min_(0)),
-        "torch.clamp": lambda x: torch.clamp(x, min=0),
-        "torch.clamp_": in_place(lambda x: torch.clamp_(x, min=0)),
-        "torch.clamp(input=)": lambda x: torch.clamp(input=x, min=0),
-        "torch.clip": lambda x: torch.clip(x, 0),
-        "torch.clamp_min": lambda x: torch.clamp_min(x, 0),
-    }
-
-
-def spellings_of_relu6():
-    return {
-        "nn.ReLU6": nn.ReLU6(),
-        "nn.ReLU6(inplace=True)": nn.ReLU6(inplace=True),
-        "F.relu6": F.relu6,
-        "nn.Hardtanh": nn.Hardtanh(0, 6),
-        "F.hardtanh": lambda x: F.hardtanh(x, 0, 6),
-        "F.hardtanh_": lambda x: F.hardtanh_(x, 0, 6),
-        "Tensor.clamp(0, 6)": lambda x: x.clamp(0, 6),
-        "Tensor.clamp_(0, 6)": lambda x: x.clamp_(0, 6),
-        "torch.clamp(max=6, min=0)": lambda x: torch.clamp(x, max=6, min=0),
-        "torch.clip(0, 6)": lambda x: torch.clip(x, 0, 6),
-    }
-
-
-@pytest.mark.parametrize("name", [*spellings_of_relu(), *spellings_of_relu6()])
+@pytest.mark.parametrize("name", [*RELUS, *RELU6S])
 def test_every_spelling_is_one_rectifier_with_its_own_values(name):
-    rectify = (spellings_of_relu() | spellings_of_relu6())[name]
-    ceiling = 6.0 if name in spellings_of_relu6() else math.inf
+    rectify = (RELUS | RELU6S)[name]
+    ceiling = 6.0 if name in RELU6S else math.inf
     x = torch.tensor([[-1.0, 0.5, 3.0, 7.0]])
     arriving = torch.tensor([[2.0, -3.0, 5.0, 4.0]])
 
@@ -178,8 +91,11 @@ def test_every_spelling_is_one_rectifier_with_its_own_values(name):
 
     assert len(rectifier_calls(model, x)) == 1
     with reference.RectifierMode("guided"):
-        under_the_mode = rectify(x + 0)
+        given = x + 0
+        under_the_mode = rectify(given)
     assert torch.equal(under_the_mode, rectify(x + 0))
+    in_place = name.split("(")[0].endswith("_") or "inplace=True" in name
+    assert torch.equal(given, under_the_mode) is in_place
     for rule, expected in {
         "gradient": [0.0, -3.0, 5.0, 4.0 if math.isinf(ceiling) else 0.0],
         "deconvolution": [2.0, 0.0, 5.0, 4.0],
@@ -221,30 +137,21 @@ def test_an_in_place_rectifier_on_a_view_reaches_only_the_view():
     assert reference_gradient(model, x, "guided").tolist() == [[0.0, 0.0, -6.0, 7.0]]
 
 
-def plain_networks():
-    return {
-        "perceptron": (
-            nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 8), nn.ReLU(), nn.Linear(8, 3)),
-            torch.randn(4, 6),
-        ),
-        "convolutions": (
-            nn.Sequential(
-                nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.MaxPool2d(2),
-                nn.Conv2d(5, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3),
-            ).eval(),
-            torch.randn(2, 3, 12, 12),
-        ),
-    }  # fmt: skip
+def convolutions():
+    return nn.Sequential(
+        nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(5, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3),
+    )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["perceptron", "convolutions"])
-def test_agrees_with_captum_where_captum_sees_every_rectifier(name):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model, x = plain_networks()[name]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Setting backward hooks on ReLU", UserWarning)
-        warnings.filterwarnings("ignore", "Input Tensor 0 did not already", UserWarning)
+@pytest.mark.parametrize(
+    ("build", "shape"),
+    [(lambda: perceptron(nn.Linear(8, 8), nn.ReLU()), (4, 6)), (convolutions, (2, 3, 12, 12))],
+    ids=["perceptron", "convolutions"],
+)
+def test_agrees_with_captum_where_captum_sees_every_rectifier(build, shape):
+    model, x = make(build, shape)
+    with quiet.captum():
         captums = {
             "gradient": Saliency(model).attribute(x, target=1, abs=False),
             "deconvolution": Deconvolution(model).attribute(x, target=1),
@@ -258,12 +165,8 @@ def test_agrees_with_captum_where_captum_sees_every_rectifier(name):
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_the_loop_is_the_recurrence_torch_computes(batch_first, bidirectional):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        rnn = nn.RNN(
-            3, 4, 2, nonlinearity="relu", batch_first=batch_first, bidirectional=bidirectional
-        )
-        x = torch.randn(2, 5, 3)
+    options = {"batch_first": batch_first, "bidirectional": bidirectional}
+    rnn, x = make(lambda: nn.RNN(3, 4, 2, nonlinearity="relu", **options), (2, 5, 3))
     with reference.RectifierMode("gradient") as mode:
         output, state = rnn(x)
     steps, layers, directions = (5 if batch_first else 2), 2, (2 if bidirectional else 1)

@@ -1,19 +1,23 @@
-"""Small networks, one for each way in which a rectifier can stand in a network.
+"""Networks, one for each way in which a rectifier can stand in a network, and what they can be in.
 
-A ``Topology`` builds a network and an input for it from its own seed; ``TOPOLOGIES`` are the ones
-whose map a method must get right in every bit. The wrapped ones (scripted, compiled, ...) are
-built by the tests from ``ConvNet`` and ``Branching``.
+``TOPOLOGIES`` are those whose map a method must get right in every bit, each with an input of its
+own. ``WRAPPED`` are networks inside something else (scripted, compiled, checkpointed, ...), whose
+map is that of the network itself; ``REFUSED`` hide a rectifier for good, and
+``RIGHT_OR_REFUSED`` sometimes.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
+from networks import Conv, TwoParts, make
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
+from torch.utils.checkpoint import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,43 +27,21 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Topology:
-    """A named network; ``build`` gets no arguments and draws from the global generator."""
+    """How to build a network and its input; ``build`` draws from the global generator."""
 
-    name: str
     build: Callable[[], Callable[..., Tensor]]
-    shape: tuple[int, ...] = (2, 3, 8, 8)
+    shape: tuple[int, ...] | None = None
     target: Any = 1
     seed: int = 0
     draw: Callable[..., Tensor] = torch.randn
 
     def make(self) -> tuple[Callable[..., Tensor], Tensor]:
         """Build the network, in eval mode, and its input; the same bits every time."""
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed)
-            model, x = self.build(), self.draw(self.shape)
-        return (model.eval() if isinstance(model, nn.Module) else model), x
-
-
-class ConvNet(nn.Module):
-    """Two convolutions and two linear layers, with the rectifier it is given in between."""
-
-    def __init__(self, rectify=torch.relu):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 6, 3, padding=1)
-        self.conv2 = nn.Conv2d(6, 5, 3, stride=2)
-        self.fc1 = nn.Linear(45, 12)
-        self.fc2 = nn.Linear(12, 4)
-        self.rectify = rectify
-
-    def forward(self, x):
-        x = self.rectify(self.conv1(x))
-        x = self.rectify(self.conv2(x))
-        x = self.rectify(self.fc1(x.flatten(1)))
-        return self.fc2(x)
+        return make(self.build, self.shape, seed=self.seed, draw=self.draw)
 
 
 class Scriptable(nn.Module):
-    """``ConvNet`` as TorchScript, which takes no function for an attribute, can compile it."""
+    """Convolutions as TorchScript, which takes no function for an attribute, can compile them."""
 
     def __init__(self):
         super().__init__()
@@ -74,15 +56,12 @@ class Scriptable(nn.Module):
         return self.fc(x.flatten(1))
 
 
-class ScriptableClamps(nn.Module):
+class ScriptableClamps(Scriptable):
     """The other spellings, in a way TorchScript can compile, behind a condition and in a loop."""
 
     def __init__(self):
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 6, 3, padding=1)
-        self.conv2 = nn.Conv2d(6, 5, 3, stride=2)
         self.relu6 = nn.ReLU6()
-        self.fc = nn.Linear(45, 4)
 
     def forward(self, x):
         x = self.conv1(x)
@@ -110,14 +89,25 @@ class Sliced(nn.Module):
 class InSequence(nn.Module):
     """Convolution, ``middle`` and a linear head."""
 
-    def __init__(self, middle, head=None):
+    def __init__(self, middle):
         super().__init__()
         self.conv = nn.Conv2d(3, 6, 3, padding=1)
         self.middle = middle
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(6 * 64, 4)) if head is None else head
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(6 * 64, 4))
 
     def forward(self, x):
         return self.head(self.middle(self.conv(x)))
+
+
+class OnInput(InSequence):
+    """The rectifier is the first thing the input meets."""
+
+    def __init__(self, rectify):
+        super().__init__(F.relu)
+        self.rectify = rectify
+
+    def forward(self, x):
+        return super().forward(self.rectify(x))
 
 
 class Residual(nn.Module):
@@ -133,17 +123,19 @@ class Residual(nn.Module):
 
 
 class Parallel(nn.Module):
-    """One and the same ReLU module in two branches and, once more, behind their sum."""
+    """A ReLU in each of two branches and, once more, behind their sum: one module or three."""
 
-    def __init__(self):
+    def __init__(self, modules=1):
         super().__init__()
-        self.relu = nn.ReLU()
+        relus = [nn.ReLU() for _ in range(modules)]
+        self.relus = nn.ModuleList(relus * (3 // modules))
         self.left = nn.Conv2d(6, 6, 3, padding=1)
         self.right = nn.Conv2d(6, 6, 1)
 
     def forward(self, x):
+        of_left, of_right, of_both = self.relus
         left, right = self.left(x), self.right(x)
-        return self.relu(self.relu(left) - self.relu(right))
+        return of_both(of_left(left) - of_right(right))
 
 
 class Twice(nn.Module):
@@ -157,21 +149,10 @@ class Twice(nn.Module):
         return self.relu(self.relu(x) - 0.1)
 
 
-class TwoParts(nn.Module):
-    """Two rectified stages, each a module, so that a test can wrap one of them."""
-
-    def __init__(self):
-        super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU())
-        self.second = nn.Sequential(nn.Conv2d(6, 5, 3, stride=2), nn.ReLU())
-        self.head = nn.Linear(45, 4)
-
-    def forward(self, x):
-        return self.head(self.second(self.first(x)).flatten(1))
-
-
 class Recurrent(nn.Module):
     """An Elman network with rectified states, then a rectified linear layer."""
+
+    shape = (3, 6, 5)
 
     def __init__(self, **options):
         super().__init__()
@@ -182,95 +163,21 @@ class Recurrent(nn.Module):
         return self.head(self.rnn(x)[0].mean(1))
 
 
-class Cell(nn.Module):
-    """One step of an Elman network, from a state of zeros."""
-
-    def __init__(self):
-        super().__init__()
-        self.cell = nn.RNNCell(5, 16, nonlinearity="relu")
-        self.head = nn.Linear(16, 4)
-
-    def forward(self, x):
-        return self.head(self.cell(x))
-
-
 class Encoder(nn.Module):
-    """A transformer encoder layer; without dropout, as eval mode switches it off anyway."""
+    """A transformer encoder layer, or two."""
 
-    def __init__(self, **options):
+    shape = (2, 5, 8)
+
+    def __init__(self, layers=1, **options):
         super().__init__()
-        self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True, **options)
+        options = {"dropout": 0.0, "batch_first": True} | options
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, **options)
+        if layers > 1:
+            self.layer = nn.TransformerEncoder(self.layer, layers, enable_nested_tensor=False)
         self.head = nn.Linear(8, 4)
 
     def forward(self, x):
         return self.head(self.layer(x).mean(1))
-
-
-class EncoderStack(nn.Module):
-    """Two transformer encoder layers."""
-
-    def __init__(self):
-        super().__init__()
-        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
-        self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-        self.head = nn.Linear(8, 4)
-
-    def forward(self, x):
-        return self.head(self.layers(x).mean(1))
-
-
-class TwoInputs(nn.Module):
-    """Two inputs, and two arguments that are not explained."""
-
-    def __init__(self):
-        super().__init__()
-        self.image = nn.Conv2d(3, 4, 3)
-        self.table = nn.Linear(5, 9)
-        self.head = nn.Linear(4 * 36 + 9, 4)
-
-    def forward(self, image, table, scale=1.0, bias=None):
-        image = F.relu(self.image(image)).flatten(1)
-        table = torch.relu(self.table(table)) * scale
-        scores = self.head(torch.cat([image, table], 1))
-        return scores if bias is None else scores + torch.relu(bias) * scores
-
-
-class OnInput(nn.Module):
-    """The rectifier is the first thing the input meets."""
-
-    def __init__(self, rectify):
-        super().__init__()
-        self.rectify = rectify
-        self.conv = nn.Conv2d(3, 5, 3)
-        self.head = nn.Linear(5 * 36, 4)
-
-    def forward(self, x):
-        return self.head(F.relu(self.conv(self.rectify(x))).flatten(1))
-
-
-class SliceAssignment(nn.Module):
-    """Writes a plain copy into a slice: a view, but no rectifier on it."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 6, 3, padding=1)
-        self.head = nn.Linear(6 * 64, 4)
-
-    def forward(self, x):
-        y = self.conv(x)
-        z = y.clone()
-        z[:, :3] = 2 * y[:, 3:]
-        return self.head(F.relu(z).flatten(1))
-
-
-class SliceOfRectified(SliceAssignment):
-    """Writes the result of a rectifier into a slice, and rectifies the whole once more."""
-
-    def forward(self, x):
-        y = self.conv(x)
-        z = y - 0.1
-        z[:, 2:4] = F.relu(y[:, :2]) - 0.2
-        return self.head(F.relu(z).flatten(1))
 
 
 class WholeNumbers(nn.Module):
@@ -298,21 +205,12 @@ class WholeNumbers(nn.Module):
 def plain_callable():
     """Build a function of tensors that no module owns."""
     w1, w2 = torch.randn(12, 10), torch.randn(4, 12)
-
-    def forward(x):
-        return F.relu(x @ w1.T) @ w2.T
-
-    return forward
+    return lambda x: F.relu(x @ w1.T) @ w2.T
 
 
 def whole_numbers(shape: tuple[int, ...]) -> Tensor:
     """Draw an input of -1, 0 and 1."""
     return torch.randint(-1, 2, shape).float()
-
-
-def half_rectified(x: Tensor) -> Tensor:
-    """Rectify where a condition holds, scale elsewhere."""
-    return torch.where(x.detach() > -0.3, F.relu(x), 0.5 * x)
 
 
 def weighted_rectifier(x: Tensor) -> Tensor:
@@ -321,7 +219,21 @@ def weighted_rectifier(x: Tensor) -> Tensor:
     return F.relu(F.relu(x) @ torch.stack([weights, 2 + weights], 1))
 
 
-def statement(rectify: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def slice_assignment(y: Tensor) -> Tensor:
+    """Write a plain copy into a slice: a view, but no rectifier on it."""
+    z = y.clone()
+    z[:, :3] = 2 * y[:, 3:]
+    return F.relu(z)
+
+
+def slice_of_rectified(y: Tensor) -> Tensor:
+    """Write the result of a rectifier into a slice, and rectify the whole once more."""
+    z = y - 0.1
+    z[:, 2:4] = F.relu(y[:, :2]) - 0.2
+    return F.relu(z)
+
+
+def statement(rectify: Callable[[Tensor], Any]) -> Callable[[Tensor], Tensor]:
     """Make a rectifier of an in-place call whose return value the network does not use."""
 
     def call(x):
@@ -333,12 +245,7 @@ def statement(rectify: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]
 
 def on_a_view(rectify: Callable[[Tensor], Any]) -> Callable[[Tensor], Tensor]:
     """Rectify some of a tensor in place, and all of it afterwards."""
-
-    def call(x):
-        rectify(x)
-        return F.relu(x + 0.25)
-
-    return call
+    return lambda x: F.relu(statement(rectify)(x) + 0.25)
 
 
 def on_a_slice(rectify: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -351,43 +258,58 @@ RELUS: dict[str, Callable[[Tensor], Tensor]] = {
     "nn.ReLU(inplace=True)": nn.ReLU(inplace=True),
     "F.relu": F.relu,
     "F.relu(inplace=True)": lambda x: F.relu(x, inplace=True),
+    "F.relu(input=)": lambda x: F.relu(input=x),
     "F.relu_": F.relu_,
     "torch.relu": torch.relu,
     "torch.relu_": torch.relu_,
     "Tensor.relu": lambda x: x.relu(),
     "Tensor.relu_": statement(lambda x: x.relu_()),
+    "aten.relu": torch.ops.aten.relu.default,
     "F.threshold(0, 0)": lambda x: F.threshold(x, 0, 0),
+    "F.threshold(inplace=True)": statement(lambda x: F.threshold(x, 0, 0, inplace=True)),
     "F.threshold_(0, 0)": statement(lambda x: F.threshold_(x, 0, 0)),
     "nn.Threshold(0, 0)": nn.Threshold(0.0, 0.0),
+    "torch.threshold(0, 0)": lambda x: torch.threshold(x, 0, 0),
+    "torch.threshold_(0, 0)": statement(lambda x: torch.threshold_(x, 0, 0)),
+    "Tensor.clamp(0)": lambda x: x.clamp(0),
     "Tensor.clamp(min=0)": lambda x: x.clamp(min=0),
     "Tensor.clamp_(min=0)": statement(lambda x: x.clamp_(min=0)),
+    "Tensor.clamp_(min=0.0)": statement(lambda x: x.clamp_(min=0.0)),
     "Tensor.clamp_min(0)": lambda x: x.clamp_min(0),
     "Tensor.clamp_min_(0)": statement(lambda x: x.clamp_min_(0)),
+    "Tensor.clip(0)": lambda x: x.clip(0),
     "Tensor.clip(min=0)": lambda x: x.clip(min=0),
+    "Tensor.clip_(min=0)": statement(lambda x: x.clip_(min=0)),
+    "torch.clamp(min=0)": lambda x: torch.clamp(x, min=0),
     "torch.clamp(min=0.0)": lambda x: torch.clamp(x, min=0.0),
+    "torch.clamp(input=)": lambda x: torch.clamp(input=x, min=0),
+    "torch.clamp_(min=0)": statement(lambda x: torch.clamp_(x, min=0)),
     "torch.clamp_min(0)": lambda x: torch.clamp_min(x, 0),
+    "torch.clip(0)": lambda x: torch.clip(x, 0),
     "Tensor.clamp(0, inf)": lambda x: x.clamp(0, math.inf),
-    "aten.relu": torch.ops.aten.relu.default,
 }
 RELU6S: dict[str, Callable[[Tensor], Tensor]] = {
     "nn.ReLU6": nn.ReLU6(),
     "nn.ReLU6(inplace=True)": nn.ReLU6(inplace=True),
     "F.relu6": F.relu6,
+    "nn.Hardtanh(0, 6)": nn.Hardtanh(0, 6),
     "F.hardtanh(0, 6)": lambda x: F.hardtanh(x, 0, 6),
-    "nn.Hardtanh(0, 0.5)": nn.Hardtanh(0, 0.5),
+    "F.hardtanh_(0, 6)": lambda x: F.hardtanh_(x, 0, 6),
     "Tensor.clamp(0, 6)": lambda x: x.clamp(0, 6),
+    "Tensor.clamp_(0, 6)": lambda x: x.clamp_(0, 6),
+    "torch.clamp(max=6, min=0)": lambda x: torch.clamp(x, max=6, min=0),
+    "torch.clip(0, 6)": lambda x: torch.clip(x, 0, 6),
+}
+CEILINGS_THAT_ARE_MET: dict[str, Callable[[Tensor], Tensor]] = {
+    "nn.Hardtanh(0, 0.5)": nn.Hardtanh(0, 0.5),
     "Tensor.clamp_(0, 0.5)": statement(lambda x: x.clamp_(0, 0.5)),
     "torch.clip(max=0.5, min=0)": lambda x: torch.clip(x, max=0.5, min=0),
 }
-ON_A_SLICE: dict[str, Callable[[Tensor], Tensor]] = {
-    "Tensor.relu_": lambda x: x.relu_(),
-    "F.relu(inplace=True)": lambda x: F.relu(x, inplace=True),
-    "nn.ReLU(inplace=True)": nn.ReLU(inplace=True),
-    "nn.ReLU6(inplace=True)": nn.ReLU6(inplace=True),
-    "Tensor.clamp_(min=0)": lambda x: x.clamp_(min=0),
-    "Tensor.clamp_(0, 0.5)": lambda x: x.clamp_(0, 0.5),
-    "F.threshold_(0, 0)": lambda x: F.threshold_(x, 0, 0),
-}
+SPELLINGS = RELUS | RELU6S | CEILINGS_THAT_ARE_MET
+ON_A_SLICE = [
+    "Tensor.relu_", "F.relu(inplace=True)", "nn.ReLU(inplace=True)", "nn.ReLU6(inplace=True)",
+    "Tensor.clamp_(min=0)", "Tensor.clamp_(0, 0.5)", "F.threshold_(0, 0)",
+]  # fmt: skip
 ON_A_VIEW: dict[str, Callable[[Tensor], Any]] = {
     "flat view": lambda x: x.view(-1).relu_(),
     "transposed view": lambda x: x.transpose(1, 2)[:, 1:3].relu_(),
@@ -399,71 +321,249 @@ ON_A_VIEW: dict[str, Callable[[Tensor], Any]] = {
     "masked fill": lambda x: x.masked_fill_(x < -0.3, 0.0),
     "indexed writing": lambda x: x.index_put_((torch.tensor([1]),), F.relu(x[[1]]) - 0.1),
 }
-ZEROS: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {
-    "relu": (F.relu,),
-    "relu6": (F.relu6,),
-    "hardtanh(0, 6)": (lambda x: F.hardtanh(x, 0, 6),),
-    "threshold(0, 0)": (lambda x: F.threshold(x, 0, 0),),
-    "clamp(min=0)": (lambda x: x.clamp(min=0),),
-    "clamp_min(0)": (lambda x: x.clamp_min(0),),
-    "clamp(0, 6)": (lambda x: x.clamp(0, 6),),
-    "clamp_(0, 6)": (statement(lambda x: x.clamp_(0, 6)),),
-    "relu, clamp(min=0)": (F.relu, lambda x: x.clamp(min=0)),
-    "clamp(min=0), relu": (lambda x: x.clamp(min=0), F.relu),
-    "relu, threshold(0, 0)": (F.relu, lambda x: F.threshold(x, 0, 0)),
-    "relu6, clamp(0, 6)": (F.relu6, lambda x: x.clamp(0, 6)),
-    "clamp(0, 6), relu6": (lambda x: x.clamp(0, 6), F.relu6),
-    "clamp_(0, 6), relu": (statement(lambda x: x.clamp_(0, 6)), F.relu),
+ON_ZEROS = [
+    ["F.relu"], ["F.relu6"], ["F.hardtanh(0, 6)"], ["F.threshold(0, 0)"], ["Tensor.clamp(min=0)"],
+    ["Tensor.clamp_min(0)"], ["Tensor.clamp(0, 6)"], ["Tensor.clamp_(0, 6)"],
+    ["F.relu", "Tensor.clamp(min=0)"], ["Tensor.clamp(min=0)", "F.relu"],
+    ["F.relu", "F.threshold(0, 0)"], ["F.relu6", "Tensor.clamp(0, 6)"],
+    ["Tensor.clamp(0, 6)", "F.relu6"], ["Tensor.clamp_(0, 6)", "F.relu"],
+]  # fmt: skip
+
+
+def on_zeros(*rectifiers):
+    """Have exact zeros and sixes meet the rectifiers."""
+    return Topology(lambda: WholeNumbers(*rectifiers), (8, 6), seed=1, draw=whole_numbers)
+
+
+def in_sequence(*middle):
+    """Put modules between a convolution and a linear layer."""
+    return InSequence(nn.Sequential(*middle))
+
+
+TOPOLOGIES = {
+    **{name: Topology(lambda f=f: Conv(f)) for name, f in SPELLINGS.items()},
+    **{
+        f"{name} on a slice": Topology(lambda f=SPELLINGS[name]: InSequence(on_a_slice(f)))
+        for name in ON_A_SLICE
+    },
+    **{
+        f"in place, {name}": Topology(lambda f=f: InSequence(on_a_view(f)))
+        for name, f in ON_A_VIEW.items()
+    },
+    **{
+        f"{', '.join(names)} on exact zeros": on_zeros(*(SPELLINGS[name] for name in names))
+        for names in ON_ZEROS
+    },
+    "one module twice in a row": Topology(lambda: InSequence(Twice())),
+    "one module in parallel branches": Topology(lambda: InSequence(Parallel())),
+    "three modules in parallel branches": Topology(lambda: InSequence(Parallel(3))),
+    "skip branch": Topology(lambda: in_sequence(Residual(), nn.ReLU())),
+    "skip branches around modules": Topology(
+        lambda: in_sequence(Residual(nn.ReLU()), Residual(nn.ReLU()), nn.ReLU())
+    ),
+    "two modules on one tensor and a skip branch": Topology(
+        lambda: InSequence(lambda x: -nn.ReLU()(x) * 0.5 + nn.ReLU()(x).flip(1) + x)
+    ),
+    "in one branch of where": Topology(
+        lambda: InSequence(lambda x: torch.where(x.detach() > -0.3, F.relu(x), 0.5 * x))
+    ),
+    "relu of a ceiling": Topology(lambda: InSequence(lambda x: F.relu(x.clamp_max(0.5)))),
+    "the rectifier last": Topology(lambda: nn.Sequential(Conv(), nn.ReLU()), target=0),
+    "the rectifier first and last": Topology(lambda: weighted_rectifier, (3, 5), target=0, seed=7),
+    "relu on the input": Topology(lambda: OnInput(torch.relu)),
+    "relu6 on the input": Topology(lambda: OnInput(nn.Hardtanh(0, 0.5))),
+    "in place on the input": Topology(lambda: OnInput(nn.ReLU(inplace=True))),
+    "statement in place on the input": Topology(lambda: OnInput(statement(torch.relu_))),
+    "in place on a slice of the input": Topology(lambda: OnInput(on_a_slice(torch.relu_))),
+    "slice assignment": Topology(lambda: InSequence(slice_assignment)),
+    "slice assignment of a rectified value": Topology(lambda: InSequence(slice_of_rectified)),
+    "plain callable": Topology(plain_callable, (3, 10)),
+    "rnn": Topology(Recurrent),
+    "rnn in two layers": Topology(lambda: Recurrent(num_layers=2)),
+    "rnn both ways": Topology(lambda: Recurrent(bidirectional=True)),
+    "rnn cell": Topology(
+        lambda: nn.Sequential(nn.RNNCell(5, 16, nonlinearity="relu"), nn.Linear(16, 4)), (3, 5)
+    ),
+    "transformer encoder": Topology(Encoder),
+    "transformer encoder, norm first": Topology(lambda: Encoder(norm_first=True)),
+    "transformer encoder of two layers": Topology(lambda: Encoder(2)),
 }
 
-TOPOLOGIES = [
-    *(Topology(name, lambda f=f: ConvNet(f)) for name, f in (RELUS | RELU6S).items()),
-    *(
-        Topology(f"{name} on a slice", lambda f=f: InSequence(on_a_slice(f)))
-        for name, f in ON_A_SLICE.items()
+
+# --- networks inside something else -----------------------------------------------------------
+
+
+def script(model, _):
+    return torch.jit.script(model)
+
+
+def trace(model, x):
+    with warnings.catch_warnings():
+        # a network may look at its shapes while it is traced, and the check would compare with
+        # a transformer's fast path, which has no rectifier of its own
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        return torch.jit.trace(model, x, check_trace=not isinstance(model, Encoder))
+
+
+def export(model, x):
+    return torch.export.export(model, (x,)).module()
+
+
+def decompose(model, x):
+    # of the spellings, only F.threshold is lost here: it becomes a where like any other
+    return torch.export.export(model, (x,)).run_decompositions().module()
+
+
+def compiled(model, _):
+    return torch.compile(model, backend="aot_eager")
+
+
+def compiled_by_eager(model, _):
+    return torch.compile(model, backend="eager")
+
+
+def compiled_in_place(model, _):
+    model.compile(backend="aot_eager")
+    return model
+
+
+def has_run(wrap):
+    """Wrap in the same way, and run it: plainly, forwards and backwards, and in no_grad."""
+
+    def wrapped(model, x):
+        model = wrap(model, x)
+        model(x)
+        model(x.clone().requires_grad_()).sum().backward()
+        model.zero_grad()
+        with torch.no_grad():
+            model(x)
+        return model
+
+    return wrapped
+
+
+def part(name, wrap):
+    """Wrap one layer of the network only."""
+
+    def wrapped(model, x):
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, wrap(model.get_submodule(name), x))
+        return model
+
+    return wrapped
+
+
+def checkpointed(function, *, use_reentrant=False):
+    """Recompute a function in the backward pass."""
+    return lambda x: checkpoint(function, x, use_reentrant=use_reentrant)
+
+
+class Checkpointed(nn.Module):
+    """``TwoParts`` that recomputes its stages in the backward pass, or the whole."""
+
+    def __init__(self, parts, *, whole=False):
+        super().__init__()
+        self.parts, self.whole = parts, whole
+
+    def forward(self, x):
+        if self.whole:
+            return checkpointed(self.parts)(x)
+        x = checkpointed(self.parts.second)(checkpointed(self.parts.first)(x))
+        return self.parts.head(x.flatten(1))
+
+
+def half_in_place(h):
+    torch.relu_(h[:, 2:])
+    return h
+
+
+def in_stages(wrap_first=None, wrap_second=None):
+    """Call the stages of ``TwoParts`` through functions that a plain callable holds."""
+
+    def wrapped(model, x):
+        first = wrap_first(model.first, x) if wrap_first else model.first
+        second = wrap_second(model.second, x) if wrap_second else model.second
+        return lambda x: model.head(second(first(x)).flatten(1))
+
+    return wrapped
+
+
+def half_scripted(layer, _):
+    half = torch.jit.script(half_in_place)
+    return lambda x: half(1.0 * layer(x))
+
+
+def compiled_function(layer, _):
+    return torch.compile(lambda x: F.relu(layer(x)), backend="aot_eager")
+
+
+BLOCKS = {  # that torch.jit.script takes, in front of a ReLU that it does not see
+    "linear": lambda: nn.Conv2d(6, 6, 3, padding=1),
+    "relu": lambda: nn.Sequential(nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1)),
+    "relu6": lambda: nn.Sequential(nn.BatchNorm2d(6), nn.ReLU6(inplace=True)),
+    "skip": lambda: Residual(nn.ReLU()),
+}
+WAYS = {
+    "traced": (trace, [Scriptable, TwoParts, Conv, Encoder]),
+    "scripted": (script, [Scriptable, ScriptableClamps, TwoParts]),
+    "scripted and frozen": (lambda m, x: torch.jit.freeze(script(m, x)), [Scriptable]),
+    "traced and frozen": (lambda m, x: torch.jit.freeze(trace(m, x)), [Scriptable]),
+    "scripted in a closure": (in_stages(wrap_second=script), [TwoParts]),
+    "fx-traced": (lambda m, _: torch.fx.symbolic_trace(m), [Scriptable, TwoParts, Sliced]),
+    "exported": (export, [Scriptable, ScriptableClamps, TwoParts]),
+    "exported and decomposed": (decompose, [Scriptable, Sliced, TwoParts]),
+    "checkpointed": (lambda m, _: Checkpointed(m), [TwoParts]),
+    "checkpointed as a whole": (lambda m, _: Checkpointed(m, whole=True), [TwoParts]),
+    "checkpointed in a closure": (lambda m, _: checkpointed(m), [Sliced]),
+    "checkpoint in a checkpoint": (lambda m, _: checkpointed(Checkpointed(m)), [TwoParts]),
+    "data parallel": (lambda m, _: nn.DataParallel(m), [Scriptable]),
+    "mapped": (lambda m, _: torch.vmap(lambda example: m(example[None])[0]), [TwoParts]),
+    "compiled by eager": (compiled_by_eager, [Scriptable]),
+    "compiled by eager, has run": (has_run(compiled_by_eager), [Scriptable]),
+    "compiled": (compiled, [Scriptable]),
+    "compiled, has run": (has_run(compiled), [Scriptable, ScriptableClamps, Sliced, TwoParts]),
+    "compiled in place": (compiled_in_place, [Scriptable]),
+    "compiled in place, has run": (has_run(compiled_in_place), [Scriptable]),
+    "first part compiled": (has_run(part("first", compiled)), [TwoParts]),
+    "second part compiled": (has_run(part("second", compiled)), [TwoParts]),
+    "first part compiled in place": (has_run(part("first", compiled_in_place)), [TwoParts]),
+    "second part compiled in place": (has_run(part("second", compiled_in_place)), [TwoParts]),
+    "compiled in front of a ReLU": (part("first.0", compiled), [TwoParts]),
+}
+WRAPPED = {
+    f"{way}, {build.__name__}": (build, wrap)
+    for way, (wrap, builds) in WAYS.items()
+    for build in builds
+} | {
+    f"{name} scripted in front of a ReLU": (
+        lambda build=build: in_sequence(build(), nn.ReLU()),
+        part("middle.0", script),
+    )
+    for name, build in BLOCKS.items()
+}
+# TorchScript compiles more than its graph shows again: the first call may succeed
+RIGHT_OR_REFUSED = {
+    "scripted, Recurrent": (Recurrent, script),
+    "scripted, Encoder": (Encoder, script),
+    "traced, Sliced": (Sliced, trace),
+    "exported, Sliced": (Sliced, export),
+}
+# no graph that these leave behind shows the rectifier
+REFUSED = {
+    "scripted on a view": (Sliced, script, "in-place ReLU on a view"),
+    "scripted on a view in a closure": (
+        TwoParts,
+        in_stages(wrap_second=half_scripted),
+        "in-place ReLU on a view",
     ),
-    *(
-        Topology(f"in place, {name}", lambda f=f: InSequence(on_a_view(f)))
-        for name, f in ON_A_VIEW.items()
+    "reentrant checkpoint": (
+        TwoParts,
+        in_stages(lambda m, _: checkpointed(m, use_reentrant=True)),
+        "checkpoint",
     ),
-    *(
-        Topology(
-            f"{name} on exact zeros",
-            lambda f=f: WholeNumbers(*f),
-            shape=(8, 6),
-            seed=1,
-            draw=whole_numbers,
-        )
-        for name, f in ZEROS.items()
-    ),
-    Topology("one module twice in a row", lambda: InSequence(Twice())),
-    Topology("one module in parallel branches", lambda: InSequence(Parallel())),
-    Topology("skip branch", lambda: InSequence(nn.Sequential(Residual(), nn.ReLU()))),
-    Topology(
-        "skip branches around modules",
-        lambda: InSequence(nn.Sequential(Residual(nn.ReLU()), Residual(nn.ReLU()), nn.ReLU())),
-    ),
-    Topology(
-        "two modules on one tensor and a skip branch",
-        lambda: InSequence(lambda x: -nn.ReLU()(x) * 0.5 + nn.ReLU()(x).flip(1) + x),
-    ),
-    Topology("in one branch of where", lambda: InSequence(half_rectified)),
-    Topology("relu of a ceiling", lambda: InSequence(lambda x: F.relu(x.clamp_max(0.5)))),
-    Topology("the rectifier last", lambda: nn.Sequential(ConvNet(), nn.ReLU())),
-    Topology("the rectifier first and last", lambda: weighted_rectifier, (3, 5), target=0, seed=7),
-    Topology("relu on the input", lambda: OnInput(torch.relu)),
-    Topology("relu6 on the input", lambda: OnInput(nn.Hardtanh(0, 0.5))),
-    Topology("in place on the input", lambda: OnInput(nn.ReLU(inplace=True))),
-    Topology("statement in place on the input", lambda: OnInput(statement(torch.relu_))),
-    Topology("in place on a slice of the input", lambda: OnInput(on_a_slice(torch.relu_))),
-    Topology("slice assignment", SliceAssignment),
-    Topology("slice assignment of a rectified value", SliceOfRectified),
-    Topology("plain callable", plain_callable, shape=(3, 10)),
-    Topology("rnn", Recurrent, shape=(3, 6, 5)),
-    Topology("rnn in two layers", lambda: Recurrent(num_layers=2), shape=(3, 6, 5)),
-    Topology("rnn both ways", lambda: Recurrent(bidirectional=True), shape=(3, 6, 5)),
-    Topology("rnn cell", Cell, shape=(3, 5)),
-    Topology("transformer encoder", Encoder, shape=(2, 5, 8)),
-    Topology("transformer encoder, norm first", lambda: Encoder(norm_first=True), shape=(2, 5, 8)),
-    Topology("transformer encoder of two layers", EncoderStack, shape=(2, 5, 8)),
-]
+}
+in_a_closure = (TwoParts, in_stages(compiled_function))
+if hasattr(torch.compiler, "set_stance"):
+    WRAPPED["compiled in a closure"] = in_a_closure
+else:  # torch cannot open it
+    REFUSED["compiled in a closure"] = (*in_a_closure, "(?i)compile")

@@ -1,0 +1,136 @@
+"""What is explained, and what the model makes of it: inputs of every form, and errors."""
+
+import pytest
+import torch
+from messages import fails
+from methods import METHODS, both_rules
+from networks import TwoParts, make, perceptron
+from torch import nn
+
+import captum_guided_ext as cg
+
+NET, X = make(lambda: perceptron(features=4, hidden=9, classes=5), (3, 4))
+
+
+def test_inputs_of_a_tensor_subclass():
+    class Tagged(torch.Tensor):
+        pass
+
+    expected = cg.GuidedBackprop(NET).attribute(X, 1)
+    tagged = cg.GuidedBackprop(NET).attribute(X.as_subclass(Tagged), 1)
+    assert torch.equal(tagged.as_subclass(torch.Tensor), expected)
+
+
+# --- inputs that cannot be explained ----------------------------------------------------------
+
+
+def with_two_of(value):
+    x = X.clone()
+    x[1, 2] = x[2, 0] = value
+    return x
+
+
+KINDS = [X.int(), X > 0, X.long(), X + 0j, X.byte()]
+NOT_FINITE = [with_two_of(value) for value in (torch.nan, torch.inf, -torch.inf)]
+EMPTY = [torch.zeros(shape) for shape in ((0, 4), (3, 0), (0,))]
+IN_TWO = "holds NaN or infinity in 2 of 12 places, first at index (1, 2)"
+UNFIT = [
+    *((x, TypeError, [f"has dtype {x.dtype}", "floating-point", ".float()"]) for x in KINDS),
+    *((x, ValueError, [IN_TWO]) for x in NOT_FINITE),
+    *((x, ValueError, [f"has shape {tuple(x.shape)}", "nothing to explain"]) for x in EMPTY),
+]
+
+
+@pytest.mark.parametrize(("wrong", "kind", "words"), UNFIT)
+@both_rules
+def test_a_tensor_that_cannot_be_explained(rule, wrong, kind, words):
+    with fails(kind, "inputs[0] ", *words):
+        METHODS[rule](NET).attribute(wrong, target=0)
+    with fails(kind, "inputs[1] ", *words):
+        METHODS[rule](lambda a, b: NET(a) + b.sum()).attribute((X, wrong), target=0)
+
+
+@pytest.mark.parametrize("wrong", [[], [1.0], [X], None, 3.0, "photo.jpg", {"x": 1}], ids=repr)
+@both_rules
+def test_inputs_that_are_no_tensor(rule, wrong):
+    name = type(wrong).__name__
+    with fails(TypeError, f"inputs must be a tensor or a tuple of tensors, not {name}"):
+        METHODS[rule](NET).attribute(wrong, target=0)
+    with fails(TypeError, f"inputs[1] must be a tensor, not {name}"):
+        METHODS[rule](NET).attribute((X, wrong), target=0)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m, x: cg.GuidedGradCam(m, "second").attribute(x, 0),
+        lambda m, x: cg.NeuronGuidedBackprop(m, "second").attribute(x, (0, 0, 0)),
+        lambda m, x: cg.NeuronDeconvolution(m, "second").attribute(x, (0, 0, 0)),
+        cg.ForwardPass,
+        cg.rectifiers,
+    ],
+)
+def test_every_class_checks_its_inputs(call):
+    model, x = make(TwoParts)
+    with fails(TypeError, "inputs[0] has dtype torch.int32"):
+        call(model, x.int())
+
+
+# --- what the model does with them ------------------------------------------------------------
+
+DETACHED = {
+    "detach": torch.Tensor.detach,
+    "data": lambda x: x.data,
+    "numpy": lambda x: torch.from_numpy(x.detach().numpy()),
+    "tolist": lambda x: torch.tensor(x.tolist()),
+    "no_grad": torch.no_grad()(lambda x: x * 2),
+    "unused": torch.ones_like,
+}
+
+
+@pytest.mark.parametrize("cut", DETACHED.values(), ids=DETACHED)
+@both_rules
+def test_an_input_detached_inside_the_model(rule, cut):
+    with fails(ValueError, "inputs[0] has no path to the output", "unused", "detach()", "numpy()"):
+        METHODS[rule](lambda x: NET(cut(x))).attribute(X, target=0)
+    with fails(ValueError, "inputs[1] has no path to the output"):
+        METHODS[rule](lambda a, b: NET(a + cut(b))).attribute((X, X), target=0)
+
+
+def test_an_unused_input_of_several():
+    with fails(ValueError, "inputs[1] has no path to the output", "unused"):
+        cg.GuidedBackprop(lambda a, b, c: NET(a * c)).attribute((X, X, X), target=0)
+
+
+def test_an_input_that_does_not_reach_the_neuron():
+    model, x = make(TwoParts)
+    method = cg.NeuronGuidedBackprop(lambda x, table: model(x) + table, model.first)
+    with fails(ValueError, "inputs[1] has no path to the neuron"):
+        method.attribute((x, torch.rand(2, 4)), (0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("wrap", "words"),
+    [
+        (lambda y: (y, y), ["returned tuple, not a tensor", "wrap it in a function"]),
+        (lambda y: {"logits": y}, ["returned dict, not a tensor", "wrap it in a function"]),
+        (lambda y: [y], ["returned list, not a tensor"]),
+        (lambda _: None, ["returned NoneType, not a tensor"]),
+        (lambda y: y.argmax(1), ["returned dtype torch.int64", "no gradient"]),
+        (lambda y: y > 0, ["returned dtype torch.bool", "no gradient"]),
+        (lambda y: y + 0j, ["returned dtype torch.complex64", "no gradient"]),
+    ],
+    ids=["tuple", "dict", "list", "None", "int", "bool", "complex"],
+)
+@both_rules
+def test_a_model_that_returns_no_scores(rule, wrap, words):
+    with fails(TypeError, *words):
+        METHODS[rule](lambda x: wrap(NET(x))).attribute(X, target=0)
+
+
+def test_a_cam_that_is_not_finite():
+    model, x = make(TwoParts)
+    for layer, value in ((model.first[0], 1e25), (model.second[0], 1e10), (model.head, 1e5)):
+        nn.init.constant_(layer.weight, value)
+    with fails(ValueError, "the Grad-CAM holds NaN or infinity", "first at index (0, 0, 0, 0)"):
+        cg.GuidedGradCam(model, "second").attribute(x.abs(), 0)

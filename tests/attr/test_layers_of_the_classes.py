@@ -1,0 +1,183 @@
+"""The layer or neuron that is meant, by name or as a module, and errors that say what there is."""
+
+import pytest
+import torch
+from messages import fails
+from methods import NEURON_METHODS
+from networks import Conv, TwoParts, make, perceptron
+from reference import reference_gradient
+from topologies import compiled_by_eager, script
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+import captum_guided_ext as cg
+from captum_guided_ext.attr._utils.layers import resolve_layer
+
+CLASSES = [cg.GuidedGradCam, *NEURON_METHODS.values()]
+each_class = pytest.mark.parametrize("method", CLASSES)
+
+
+@pytest.fixture
+def model():
+    return make(TwoParts)[0]
+
+
+@pytest.fixture
+def x():
+    return make(TwoParts)[1]
+
+
+# --- where a layer can be ---------------------------------------------------------------------
+
+
+class Holding(nn.Module):
+    """Holds a network that is no registered submodule."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.held = [model]
+
+    def forward(self, x):
+        return self.held[0](x)
+
+
+@pytest.mark.usefixtures("dynamo")
+def test_a_layer_inside_something_else():
+    model, x = make(perceptron, (4, 6))
+    scripted = nn.Sequential(script(model[:2], x), model[2])
+    compiled = compiled_by_eager(model, x)
+    for wrapped, layer, up_to_it in (
+        (Holding(model), model[1], model[:2]),
+        (compiled, compiled, model),
+        (compiled, model[2], model),
+        (scripted, scripted[0], model[:2]),
+    ):
+        expected = reference_gradient(up_to_it, x, "guided", 2)
+        assert expected.any()
+        for _ in range(4):
+            assert torch.equal(cg.NeuronGuidedBackprop(wrapped, layer).attribute(x, 2), expected)
+
+
+def test_names_are_looked_up_exactly_first():
+    model = nn.Module()
+    model.conv = nn.Linear(1, 1)
+    model.module = nn.Module()
+    model.module.conv = nn.Linear(1, 1)
+    assert resolve_layer(model, "conv") is model.conv
+    assert resolve_layer(model, "module.conv") is model.module.conv
+    wrapped = nn.DataParallel(perceptron())
+    assert resolve_layer(wrapped, "2") is resolve_layer(wrapped, "module.2") is wrapped.module[2]
+
+
+# --- layers that there are not ----------------------------------------------------------------
+
+FIRST = "the first are first, first.0, first.1"
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        ("secnd", ["'secnd'; the nearest are ", "second"]),
+        ("Second", ["'Second'; the nearest are ", "second"]),
+        ("second.2", ["'second.2'; the nearest are ", "second."]),
+        ("heads", ["'heads'; the nearest are ", "head"]),
+        ("zzz", ["'zzz'; " + FIRST]),
+        ("", ["''; " + FIRST]),
+    ],
+)
+@each_class
+def test_a_misspelled_layer(method, model, layer, words):
+    with fails(ValueError, "TwoParts has no layer ", *words):
+        method(model, layer)
+
+
+@each_class
+def test_a_layer_name_for_a_function(method, model):
+    with fails(TypeError, "layer 'first' is a name", "no nn.Module", "pass the layer itself"):
+        method(lambda x: model(x), "first")  # noqa: PLW0108 - a function is the point
+
+
+@each_class
+def test_a_layer_that_is_never_called(method, model, x):
+    model.spare = nn.Conv2d(3, 6, 3)
+    for layer, kind in (("spare", "Conv2d"), (TwoParts().first, "Sequential")):
+        with fails(ValueError, f"layer {kind} put out nothing", "it was not called", "detached"):
+            method(model, layer).attribute(x, 0)
+
+
+@each_class
+def test_a_layer_whose_output_is_detached(method, model, x):
+    model.second.register_forward_hook(lambda _, __, output: output.detach())
+    with fails(ValueError, "layer Sequential put out nothing that depends on the inputs"):
+        method(model, "second").attribute(x, 0)
+
+
+def test_no_layer_was_named(model, x):
+    with fails(ValueError, "layer None put out nothing"):
+        cg.ForwardPass(model, x).layer_gradients(0)
+
+
+def test_a_layer_that_does_not_lead_to_the_output(model, x):
+    spare = nn.Conv2d(3, 6, 3)
+
+    def with_spare(x):
+        spare(x)
+        return model(x)
+
+    with fails(ValueError, "layer Conv2d does not lead to the output"):
+        cg.GuidedGradCam(with_spare, spare).attribute(x, 0)
+
+
+def test_a_layer_with_several_tensors(model, x):
+    class Halves(nn.Module):
+        def forward(self, x):
+            return x[:, :3], x[:, 3:]
+
+    halves = Halves()
+
+    def of_halves(x):
+        return model.head(model.second(torch.cat(halves(model.first(x)), 1)).flatten(1))
+
+    with fails(ValueError, "layer Halves holds 2 tensors", "a single feature map"):
+        cg.GuidedGradCam(of_halves, halves).attribute(x, 0)
+
+
+@pytest.mark.parametrize(
+    ("selector", "words"),
+    [
+        ((5, 0, 0), ["neuron_selector (5, 0, 0)", "[(2, 5, 3, 3)]", "out of bounds"]),
+        ((0, 0, 0, 0), ["neuron_selector (0, 0, 0, 0)", "[(2, 5, 3, 3)]"]),
+        (0, ["neuron_selector 0", "(2, 5, 3, 3)"]),
+        ((0, 0), ["neuron_selector (0, 0)", "(2, 5, 3, 3)"]),
+        (torch.relu, ["neuron_selector <built-in method relu", "(2, 5, 3, 3)"]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("method", NEURON_METHODS.values())
+def test_a_neuron_that_does_not_exist(method, model, x, selector, words):
+    with fails(ValueError, *words):
+        method(model, "second").attribute(x, selector)
+
+
+# --- maps over the input ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["bilinaer", "", "linear-ish", None, 3], ids=repr)
+def test_a_misspelled_interpolate_mode(mode):
+    model, x = make(Conv)
+    with fails(ValueError, f"interpolate_mode {mode!r} is none of ", "bilinear", "nearest"):
+        cg.GuidedGradCam(model, "second").attribute(x, 0, interpolate_mode=mode)
+    assert model.calls == 0
+
+
+@pytest.mark.parametrize("mode", ["linear", "trilinear"])
+def test_an_interpolate_mode_for_other_dimensions(model, x, mode):
+    choices = "nearest, nearest-exact, area, bilinear, bicubic for a 4-D feature map"
+    with fails(ValueError, f"interpolate_mode {mode!r} is none of {choices}"):
+        cg.GuidedGradCam(model, "second").attribute(x, 1, interpolate_mode=mode)
+
+
+def test_an_input_the_map_cannot_be_laid_over_among_several(model, x):
+    method = cg.GuidedGradCam(lambda x, table: model(x) + F.relu(table), model.second)
+    with fails(ValueError, "shape (2, 1, 3, 3) cannot be laid over an input of shape (2, 4)"):
+        method.attribute((x, torch.ones(2, 4)), target=0)
