@@ -3,7 +3,7 @@
 ::
 
     ValueError
-    └── CaptumGuidedError         a mistake that the caller can mend; the message says how
+    └── CaptumGuidedError         a mistake that the caller can fix; the message says how
         ├── NoRectifierError      the rule would change nothing on this network
         ├── OpaqueGraphError      a rectifier may hide where nobody can look
         ├── ModelError            a network, its weights, a layer, a target or a device
@@ -47,7 +47,7 @@ _NOT_THE_USERS = tuple(
 
 
 class CaptumGuidedError(ValueError):
-    """A mistake that the caller can mend. The message names it and says what to do."""
+    """A mistake that the caller can fix. The message names it and says what to do."""
 
 
 class NoRectifierError(CaptumGuidedError):
@@ -78,7 +78,7 @@ class OtherProcessError(RuntimeError):
 
 
 def nearest(name: str, names: Iterable[str], *, otherwise: int | None = 0) -> str:
-    """Return ``"; the nearest are ..."`` for a misspelled ``name``.
+    """Return ``"; the nearest is ..."``, or several, for a misspelled ``name``.
 
     Args:
         name: What was asked for.
@@ -89,7 +89,8 @@ def nearest(name: str, names: Iterable[str], *, otherwise: int | None = 0) -> st
     by_folded = {known.casefold(): known for known in names}
     near = difflib.get_close_matches(name.casefold(), by_folded, n=3)
     if near:
-        return f"; the nearest are {', '.join(by_folded[n] for n in near)}"
+        verb = "is" if len(near) == 1 else "are"
+        return f"; the nearest {verb} {', '.join(by_folded[n] for n in near)}"
     known = list(by_folded.values())
     shown = known[:otherwise]
     words = "choose from" if len(shown) == len(known) else "the first are"

@@ -47,7 +47,7 @@ def add_command(commands: Any) -> None:
         metavar="DATA",
         help=(
             "a folder of pictures, or of one folder per class; 'demo', the pictures that come "
-            "along; or idx:IMAGES,LABELS for files as MNIST's"
+            "with the package; or idx:IMAGES,LABELS for files as MNIST's"
         ),
     )
     add(
@@ -76,10 +76,16 @@ def add_command(commands: Any) -> None:
         type=count,
         default=10,
         metavar="N",
-        help="perturbed inputs of each picture, for each metric (default: %(default)s)",
+        help="perturbed copies of each picture, for each metric (default: %(default)s)",
     )
     add("--limit", type=count, metavar="N", help="only the first N pictures (default: all)")
-    add("--seed", type=int, default=0, metavar="S", help="of all randomness (default: %(default)s)")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="S",
+        help="seed of all random numbers (default: %(default)s)",
+    )
     add(
         "--batch-size",
         type=count,

@@ -69,7 +69,7 @@ def add_network(add: Callable[..., Any], default: str) -> None:
 def count(text: str) -> int:
     """Return an option's number, 1 or more."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 1 or more")
     return int(text)
 
 

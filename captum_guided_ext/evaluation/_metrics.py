@@ -191,7 +191,7 @@ class LocalisationMetric:
         """
         if batch.masks is None:
             raise ValueError(
-                f"{' and '.join(self.names)} need masks of the object, and there are none"
+                f"{' and '.join(self.names)}: masks of the object are needed, and there are none"
             )
         measures = {"relevance_mass": relevance_mass, "pointing_game": pointing_game}
         return {

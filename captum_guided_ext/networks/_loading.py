@@ -80,8 +80,8 @@ def _torchvision(name: str, weights: str, checkpoint: str | Path | None) -> Netw
     key, known = name.lower(), models.list_models(module=models)
     if key not in known:
         raise ModelError(
-            f"no network is called {name!r}{nearest(key, [*known, 'demo'])}; known are "
-            "torchvision's classification networks, demo, and module:factory for your own"
+            f"no network is called {name!r}{nearest(key, [*known, 'demo'])}; choose one "
+            "of torchvision's classification networks, demo, or module:factory for your own"
         )
     listed = models.get_model_weights(key)
     # vgg16's IMAGENET1K_FEATURES has neither class names nor a classifier.

@@ -19,7 +19,7 @@ __all__ = ["Network"]
 
 @dataclass(frozen=True)
 class Network:
-    """A classifier with the road from a picture to its input and from its output to a name.
+    """A classifier, with how a picture becomes its input and what its classes are called.
 
     The defaults describe a network that takes a picture at its own size, with pixels in [0, 1].
 

@@ -32,8 +32,9 @@ class PictureDataset(Dataset[tuple[Tensor, int | None, Tensor | None]]):
 
     Args:
         data: A folder of pictures, or of one folder for each class, named as the network's classes
-            are; ``"demo"``, the pictures that come along; ``"idx:IMAGES,LABELS"``, two files as
-            MNIST's; or an object of the form of :class:`captum_guided_ext.pictures.Pictures`.
+            are; ``"demo"``, the pictures that come with the package; ``"idx:IMAGES,LABELS"``, two
+            files as MNIST's; or an object of the form of
+            :class:`captum_guided_ext.pictures.Pictures`.
         network: Its preprocessing and its classes.
         masks: For a folder: another one, with a PNG for each picture, of its path and size, that is
             not 0 where the object is.

@@ -58,7 +58,7 @@ def open_photo(path: str | Path, *, regions: str | Path | None = None) -> Photo:
 
 
 def demo_photo(*, regions: str | Path | None = None) -> Photo:
-    """Return the picture that comes along, with its parts as regions unless others are given."""
+    """Return the package's own picture, its parts as regions unless others are given."""
     from captum_guided_ext.demo import CATEGORIES, PictureWorld  # noqa: PLC0415
 
     picture = PictureWorld(1, seed=DEMO_SEED)[0]

@@ -80,7 +80,7 @@ FIRST = "the first are first, first.0, first.1"
         ("secnd", ["'secnd'; the nearest are ", "second"]),
         ("Second", ["'Second'; the nearest are ", "second"]),
         ("second.2", ["'second.2'; the nearest are ", "second."]),
-        ("heads", ["'heads'; the nearest are ", "head"]),
+        ("heads", ["'heads'; the nearest is ", "head"]),
         ("zzz", ["'zzz'; " + FIRST]),
         ("", ["''; " + FIRST]),
     ],

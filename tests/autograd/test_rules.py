@@ -45,7 +45,7 @@ def test_a_rule_and_its_name_are_one(rule):
     ],
 )
 def test_what_is_no_rule_is_named(ask):
-    with pytest.raises(ValueError, match="no rule is called 'guide'; the nearest are guided"):
+    with pytest.raises(ValueError, match="no rule is called 'guide'; the nearest is guided"):
         ask("guide")
     with pytest.raises(ValueError, match="'xyz'; choose from gradient, deconvolution, guided"):
         ask("xyz")

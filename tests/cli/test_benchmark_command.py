@@ -109,7 +109,7 @@ def test_localisation_is_that_of_a_slow_count(program, tmp_path):
 NAMED, DEMO = {"model": "small_benchmark:named"}, {"model": "demo"}
 MISTAKES = {
     "empty folder": ("{tmp}/empty", [], {}, "folder .*empty holds no picture"),
-    "no folder": ("{tmp}/picturs", [], {}, "there is no folder .*picturs; .*nearest are pictures"),
+    "no folder": ("{tmp}/picturs", [], {}, "there is no folder .*picturs; .*nearest is pictures"),
     "no class": ("{tmp}/pictures", [], NAMED, "the data's class 'puma' is none of named's"),
     "class number": ("{tmp}/numbers", [], NAMED, "class '9' is none of .*from 0 to 3"),
     "label": ("{tmp}/numbers", [], {}, r"\(9/1\.png\): target 9 is out of range"),
@@ -120,12 +120,12 @@ MISTAKES = {
     "idx": ("idx:{tmp}/pictures/a,{tmp}/b", [], {}, "pictures/a cannot be read"),
     "method": ("{tmp}/pictures", ["--methods", "gradcam"], {}, "'gradcam'; the near.* grad_cam"),
     "metric": ("{tmp}/pictures", ["--metrics", "fidelity"], {}, "'fidelity'; the nea.* infide"),
-    "no limit": ("{tmp}/pictures", ["--limit", "0"], {}, "--limit: '0' is no number of 1 or more"),
-    "limit": ("{tmp}/pictures", ["--limit", "x"], {}, "--limit: 'x' is no number of 1 or more"),
-    "samples": ("{tmp}/pictures", ["--samples", "0"], {}, "--samples: '0' is no number of 1"),
-    "batch": ("{tmp}/pictures", ["--batch-size", "-2"], {}, "--batch-size: '-2' is no number"),
+    "no limit": ("{tmp}/pictures", ["--limit", "0"], {}, "--limit: '0' must be a whole number, 1"),
+    "limit": ("{tmp}/pictures", ["--limit", "x"], {}, "--limit: 'x' must be a whole number, 1"),
+    "samples": ("{tmp}/pictures", ["--samples", "0"], {}, "--samples: '0' must be a whole"),
+    "batch": ("{tmp}/pictures", ["--batch-size", "-2"], {}, "--batch-size: '-2' must be a whole"),
     "seed": ("{tmp}/pictures", ["--seed", "-1"], {}, "--seed must not be negative, and is -1"),
-    "layer": ("{tmp}/pictures", ["--layer", "secnd"], {}, "'secnd'; the nearest are second"),
+    "layer": ("{tmp}/pictures", ["--layer", "secnd"], {}, "'secnd'; the nearest is second"),
     "device": ("{tmp}/pictures", ["--device", "abacus"], {}, "device 'abacus' is not available"),
     "model": ("{tmp}/pictures", [], {"model": "small_benchmark:cn"}, "no 'cn'; the nearest are"),
     "target": ("{tmp}/pictures", ["--target", "best"], {}, "'best'.*label.*prediction"),
@@ -154,7 +154,7 @@ def test_a_mistyped_option_is_named_before_what_is_missing(capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main(["benchmark", "--data", "demo", "--outptu", "x"])
     assert stopped.value.code == 2
-    assert "no option '--outptu'; the nearest are --output" in capsys.readouterr().err
+    assert "no option '--outptu'; the nearest is --output" in capsys.readouterr().err
 
 
 def test_help_names_every_option(capsys):

@@ -124,7 +124,7 @@ def test_a_network_of_ones_own(explain, photo, tmp_path, monkeypatch):
 
 MISTAKES = {
     "nowhere.jpg": r"there is no picture nowhere\.jpg",
-    "{folder}/phto.png": r"phto\.png; the nearest are photo\.png",
+    "{folder}/phto.png": r"phto\.png; the nearest is photo\.png",
     "{folder}/text.jpg": r"text\.jpg cannot be read as a picture",
     "{photo} --model resnet51": r"'resnet51'; the nearest are resnet",
     "--model resnet18": "--model resnet18 needs a photo",

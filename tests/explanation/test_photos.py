@@ -55,7 +55,7 @@ def test_photos_are_explained_one_by_one(network, tmp_path):
 
 
 def test_a_photo_that_cannot_be_opened_is_named(photo, tmp_path):
-    with pytest.raises(DataError, match=r"no picture .*a phot\.png; the nearest are a photo\.png"):
+    with pytest.raises(DataError, match=r"no picture .*a phot\.png; the nearest is a photo\.png"):
         open_photo(photo.with_name("a phot.png"))
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(DataError, match=r"text\.png cannot be read as a picture: cannot identify"):

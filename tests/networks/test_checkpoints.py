@@ -72,7 +72,7 @@ def test_the_network_is_built_as_the_file_needs_it(saved, name, config):
 
 def test_a_file_that_does_not_exist(tmp_path):
     (tmp_path / "weights.pth").touch()
-    with pytest.raises(ModelError, match=r"weight\.pth does not exist; the nearest are weights"):
+    with pytest.raises(ModelError, match=r"weight\.pth does not exist; the nearest is weights"):
         load_network("squeezenet1_1", checkpoint=tmp_path / "weight.pth")
 
 

@@ -71,13 +71,13 @@ def test_factory_with_a_checkpoint(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("ours:biuld", r"module 'ours' has no 'biuld'; the nearest are build"),
+        ("ours:biuld", r"module 'ours' has no 'biuld'; the nearest is build"),
         (
             "ours:number",
             r"returned a int: it must return a torch\.nn\.Module or a captum_guided_ext",
         ),
         ("ours:needs", r"could not be called without arguments \(TypeError: .*size"),
-        ("xours:build", r"ModuleNotFoundError: No module named 'xours'\); the nearest are ours"),
+        ("xours:build", r"ModuleNotFoundError: No module named 'xours'\); the nearest is ours"),
         ("broken:build", r"cannot import 'broken' of .*ZeroDivisionError"),
     ],
 )

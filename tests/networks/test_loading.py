@@ -34,9 +34,9 @@ def test_loading_leaves_the_global_generator_alone(saved):
     ("name", "weights", "message"),
     [
         ("resnet51", "DEFAULT", r"no network is called 'resnet51'; the nearest are resnet50.*demo"),
-        ("xyzzy", "DEFAULT", r"called 'xyzzy'; known are torchvision's classification networks"),
+        ("xyzzy", "DEFAULT", r"called 'xyzzy'; choose one of torchvision's classification"),
         ("fcn_resnet50", "DEFAULT", r"no network is called 'fcn_resnet50'"),
-        ("deno", "DEFAULT", r"the nearest are demo"),
+        ("deno", "DEFAULT", r"the nearest is demo"),
         ("resnet50", "V3", r"has no weights 'V3': choose from IMAGENET1K_V1, IMAGENET1K_V2, DEF"),
         ("resnet50", "none", r"has no weights 'none': choose from"),
         ("vgg16", "IMAGENET1K_FEATURES", r"choose from IMAGENET1K_V1, DEFAULT$"),

@@ -38,7 +38,7 @@ def test_find_target(spec, index):
         ("-1", r"target -1 is not a class index from 0 to 5"),
         ("cat", r"target 'cat' fits 2 classes: tabby cat \(1\), tiger cat \(2\); give an index"),
         ("CRANE", r"fits 2 classes: crane \(3\), Crane \(4\)"),
-        ("zebar", r"no class is called 'zebar'; the nearest are zebra; or give an index, pred"),
+        ("zebar", r"no class is called 'zebar'; the nearest is zebra; or give an index, pred"),
         ("tinco tinca", r"the nearest are Tinca tinca"),
         ("xyzzy", r"no class is called 'xyzzy'; or give"),
         ("", r"no class is called ''"),

@@ -46,7 +46,7 @@ def test_folders_are_classes_by_name_else_by_number_else_in_order(tmp_path, labe
 @pytest.mark.parametrize(
     ("label", "words"),
     [
-        ("wron", r"'wron' is none of named's .*the nearest are wren.*--target prediction"),
+        ("wron", r"'wron' is none of named's .*the nearest is wren.*--target prediction"),
         ("4", r"'4' is none of named's .*not a class index from 0 to 3"),
     ],
 )
@@ -245,7 +245,7 @@ def test_folders_that_hold_nothing(tmp_path):
     for name in ("empty", "classes", "text"):
         with pytest.raises(DataError, match=f"folder .*{name} holds no picture"):
             open_data(str(tmp_path / name))
-    for wrong, near in (("emty", "; the nearest are empty"), ("text/a.tx", "; data is")):
+    for wrong, near in (("emty", "; the nearest is empty"), ("text/a.tx", "; data is")):
         with pytest.raises(DataError, match=f"there is no folder .*{wrong}{near}"):
             open_data(str(tmp_path / wrong))
 
