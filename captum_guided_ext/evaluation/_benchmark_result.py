@@ -7,18 +7,31 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from captum_guided_ext.attr import method_title
 from captum_guided_ext.evaluation._records import ScoredImage, SkippedImage
 from captum_guided_ext.evaluation._rows import COLUMNS, ScoreRow
-from captum_guided_ext.evaluation._summary import SummaryLine, draw_summary, summary_table
-from captum_guided_ext.output import Result, Table, counted, percent, png, wrapped
+from captum_guided_ext.evaluation._summary import SummaryLine
+from captum_guided_ext.output import (
+    Estimate,
+    EstimatePanel,
+    Result,
+    Table,
+    counted,
+    draw_estimates,
+    markdown_table,
+    number,
+    percent,
+    png,
+    wrapped,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from matplotlib.figure import Figure
 
-__all__ = ["Benchmark"]
+__all__ = ["Benchmark", "summary_tables"]
 
 _NOTES = 3  # shown of what the methods warned of
 
@@ -52,7 +65,7 @@ class Benchmark(Result):
 
     def __str__(self) -> str:
         """Return the summary's tables, and how to read them."""
-        paragraphs = [summary_table(self.summary), *map(wrapped, _paragraphs(self))]
+        paragraphs = [summary_tables(self.summary), *map(wrapped, _paragraphs(self))]
         files = "scores.csv, summary.csv, summary.json and summary.png"
         return "\n\n".join([*paragraphs, f"{files} are in {self.folder}"])
 
@@ -69,7 +82,7 @@ class Benchmark(Result):
 
     def plot(self) -> Figure:
         """Draw the mean of each method with its interval, one panel per metric."""
-        return draw_summary(self.summary)
+        return _draw(self.summary)
 
     def _headline(self) -> str:
         metrics = dict.fromkeys(line.metric for line in self.summary)
@@ -123,3 +136,54 @@ def _reading(found: Benchmark) -> Iterable[str]:
         "intervals: 95 %, by resampling the images. Methods whose intervals overlap share ranks: "
         "none of them is called better"
     )
+
+
+def summary_tables(lines: Iterable[SummaryLine]) -> str:
+    """Return the summary for a terminal, a table for each metric."""
+    tables: dict[str, list[tuple[Any, ...]]] = {}
+    for line in lines:
+        better = "higher" if line.higher_is_better else "lower"
+        ranks = "" if line.rank is None else str(line.rank)
+        if line.last_rank != line.rank:
+            ranks += f" to {line.last_rank}"
+        title = f"{line.metric} ({better} is better)"
+        tables.setdefault(title, []).append(
+            (
+                line.method,
+                None if line.mean is None else number(line.mean),
+                _interval(line.ci_low, line.ci_high),
+                None if line.difference is None else number(line.difference),
+                _interval(line.difference_ci_low, line.difference_ci_high),
+                ranks,
+                counted(line.images, "image"),
+            )
+        )
+    columns = ("method", "mean", "95 % interval", "less the best", "95 % interval", "rank", "over")
+    return "\n\n".join(
+        f"{title}\n{markdown_table(columns, rows)}" for title, rows in tables.items()
+    )
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{number(low)} to {number(high)}"
+
+
+def _draw(lines: Sequence[SummaryLine]) -> Figure:
+    """Draw the mean of each method with its interval, one panel per metric, best on top."""
+    panels = []
+    for metric in dict.fromkeys(line.metric for line in lines):
+        shown = [line for line in lines if line.metric == metric and line.mean is not None]
+        better = "higher" if shown and shown[0].higher_is_better else "lower"
+        images = max((line.images for line in shown), default=0)
+        panels.append(
+            EstimatePanel(
+                metric.replace("_", " "),
+                f"mean over {images} images\n{better} is better",
+                [
+                    Estimate(method_title(one.method), one.mean, one.ci_low, one.ci_high)
+                    for one in shown
+                    if one.mean is not None
+                ],
+            )
+        )
+    return draw_estimates(panels, caption="lines: 95 % bootstrap intervals over the images")

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from captum_guided_ext.attr import method_title
-from captum_guided_ext.output import (
-    Estimate,
-    EstimatePanel,
-    counted,
-    draw_estimates,
-    markdown_table,
-    number,
-)
 from captum_guided_ext.sampling import CONFIDENCE, resampling_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
-    from matplotlib.figure import Figure
 
     from captum_guided_ext.evaluation._rows import ScoreRow
 
-__all__ = ["SummaryLine", "draw_summary", "summarise", "summary_table"]
+__all__ = ["SummaryLine", "summarise"]
 
 _RESAMPLES = 10_000
 
@@ -188,54 +178,3 @@ def _ranks(
     better = sum(clearly_better(i, method) for i in others)
     worse = sum(clearly_better(method, i) for i in others)
     return 1 + better, 1 + len(others) - worse
-
-
-def summary_table(lines: Iterable[SummaryLine]) -> str:
-    """Return the summary for a terminal, a table for each metric."""
-    tables: dict[str, list[tuple[Any, ...]]] = {}
-    for line in lines:
-        better = "higher" if line.higher_is_better else "lower"
-        ranks = "" if line.rank is None else str(line.rank)
-        if line.last_rank != line.rank:
-            ranks += f" to {line.last_rank}"
-        title = f"{line.metric} ({better} is better)"
-        tables.setdefault(title, []).append(
-            (
-                line.method,
-                None if line.mean is None else number(line.mean),
-                _interval(line.ci_low, line.ci_high),
-                None if line.difference is None else number(line.difference),
-                _interval(line.difference_ci_low, line.difference_ci_high),
-                ranks,
-                counted(line.images, "image"),
-            )
-        )
-    columns = ("method", "mean", "95 % interval", "less the best", "95 % interval", "rank", "over")
-    return "\n\n".join(
-        f"{title}\n{markdown_table(columns, rows)}" for title, rows in tables.items()
-    )
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"{number(low)} to {number(high)}"
-
-
-def draw_summary(lines: Sequence[SummaryLine]) -> Figure:
-    """Draw the mean of each method with its interval, one panel per metric, best on top."""
-    panels = []
-    for metric in dict.fromkeys(line.metric for line in lines):
-        shown = [line for line in lines if line.metric == metric and line.mean is not None]
-        better = "higher" if shown and shown[0].higher_is_better else "lower"
-        images = max((line.images for line in shown), default=0)
-        panels.append(
-            EstimatePanel(
-                metric.replace("_", " "),
-                f"mean over {images} images\n{better} is better",
-                [
-                    Estimate(method_title(one.method), one.mean, one.ci_low, one.ci_high)
-                    for one in shown
-                    if one.mean is not None
-                ],
-            )
-        )
-    return draw_estimates(panels, caption="lines: 95 % bootstrap intervals over the images")

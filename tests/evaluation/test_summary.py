@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from captum_guided_ext.evaluation._benchmark_result import summary_tables
 from captum_guided_ext.evaluation._rows import ScoreRow
-from captum_guided_ext.evaluation._summary import summarise, summary_table
+from captum_guided_ext.evaluation._summary import summarise
 
 # An interval's end is a quantile of 10,000 resampled means. Where such a mean is about normal with
 # standard deviation s, its 2.5 % quantile has the standard error
@@ -198,13 +199,13 @@ def test_lines_come_by_metric_and_the_order_of_the_rows_does_not_matter(seeded):
 
 def test_no_rows_have_no_lines():
     assert summarise([], {"m": True}) == []
-    assert summary_table([]) == ""
+    assert summary_tables([]) == ""
 
 
 def test_the_table_names_means_intervals_ranks_and_images():
     lines = summarise(rows({"a": {0: 1.0, 1: 1.0}, "b": {0: 2.0, 1: 2.0}}), {"m": False})
     lines += summarise(rows({"a": {4: 0.5}, "b": {4: None}}, "n"), {"n": True})
-    title, head, _, first, second, blank, other, _, _, third, fourth = summary_table(
+    title, head, _, first, second, blank, other, _, _, third, fourth = summary_tables(
         lines
     ).splitlines()
     assert (title, blank, other) == ("m (lower is better)", "", "n (higher is better)")
