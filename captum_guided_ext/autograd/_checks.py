@@ -15,17 +15,6 @@ if TYPE_CHECKING:
 
     from captum_guided_ext._captum import TargetType
 
-__all__ = [
-    "check_finite",
-    "check_inputs",
-    "check_output",
-    "one_per_example",
-    "select_target",
-    "warn_if_training",
-    "warn_of_zero",
-    "zero_examples",
-]
-
 
 def check_inputs(inputs: Any) -> tuple[Tensor, ...]:
     """Return ``inputs`` as a tuple of tensors that can carry a gradient.

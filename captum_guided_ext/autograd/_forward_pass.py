@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from captum_guided_ext._captum import TargetType
     from captum_guided_ext.autograd._path import RectifierReport
 
-__all__ = ["ForwardPass", "rectifiers"]
-
 
 class ForwardPass:
     """One forward pass of a model on a batch, from which backward passes are asked for.

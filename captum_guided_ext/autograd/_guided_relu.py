@@ -13,8 +13,6 @@ from captum_guided_ext.errors import NoRectifierError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["GuidedReLU"]
-
 
 class _RuledReLU(torch.autograd.Function):
     @staticmethod

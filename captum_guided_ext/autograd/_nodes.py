@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.autograd.graph import Node
 
-__all__ = ["COMPILED", "Role", "classify", "gate", "operation_of"]
-
 
 class Role(enum.Enum):
     """What an autograd node is to a backward rule."""

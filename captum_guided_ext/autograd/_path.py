@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     Gradients = tuple[Tensor | None, ...]
     NodeHook = Callable[[Gradients, Gradients], Gradients | None]
 
-__all__ = ["Flow", "RectifierReport", "RulePath", "listed", "nodes_between"]
-
 
 def nodes_between(outputs: Iterable[Tensor], inputs: Collection[Node]) -> list[Node]:
     """Return the nodes on any path from ``outputs`` down to the nodes ``inputs``, both included.

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     Record = tuple[Tensor, ...]
 
-__all__ = ["Call", "own_records", "recorded", "watched_calls"]
-
 
 @contextmanager
 def recorded(layer: nn.Module | None, *, at_input: bool = False) -> Iterator[list[Record]]:

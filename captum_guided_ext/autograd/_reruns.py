@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from torch.autograd.graph import Node
 
-__all__ = ["InPlaceAsCopy", "forced_eager", "rewinder"]
-
 
 class _Stance:
     """torch's process-wide ``force_eager``, held while any thread needs it."""

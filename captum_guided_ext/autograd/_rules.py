@@ -28,8 +28,6 @@ from captum_guided_ext.errors import nearest
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["DECONVNET", "GRADIENT", "GUIDED", "BackwardRule", "as_rule"]
-
 
 @dataclass(frozen=True)
 class BackwardRule:

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from typing import TypeGuard
 
-__all__ = ["LoweredFunction", "LoweredModule", "is_function", "is_module"]
-
 
 def is_module(value: object) -> TypeGuard[torch.jit.ScriptModule]:
     """Whether ``value`` is a scripted or a traced module."""

@@ -12,8 +12,6 @@ from torch import nn
 
 from captum_guided_ext.autograd import _scripts
 
-__all__ = ["shadow_of"]
-
 
 def shadow_of(model: Any) -> tuple[Any, dict[nn.Module, nn.Module]]:
     """Return an eager twin of ``model`` that shares its parameters, and its modules' twins.

@@ -20,8 +20,6 @@ from captum_guided_ext.pictures import PictureDataset, open_data
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["add_command"]
-
 _SKIPPED = 3  # the exit code
 
 

@@ -16,8 +16,6 @@ from captum_guided_ext.pictures import demo_photo, open_photo
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["add_command"]
-
 
 def add_command(commands: Any) -> None:
     """Add the command to a parser's commands."""

@@ -10,8 +10,6 @@ from captum_guided_ext.errors import CaptumGuidedError, nearest
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-__all__ = ["USAGE_ERROR", "Parser", "UsageError", "add_network", "count", "names"]
-
 USAGE_ERROR = 2  # the exit code
 
 

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from captum_guided_ext.evaluation._metric import Metric
     from captum_guided_ext.pictures import LoadedBatch
 
-__all__ = ["benchmark"]
-
 
 def benchmark(
     model: Callable[..., Any] | Network,

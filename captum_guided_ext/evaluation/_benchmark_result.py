@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-__all__ = ["Benchmark", "summary_tables"]
-
 _NOTES = 3  # shown of what the methods warned of
 
 

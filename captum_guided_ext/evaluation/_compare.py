@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from captum_guided_ext.evaluation._methods import Method
     from captum_guided_ext.evaluation._metric import Metric
 
-__all__ = ["compare", "compare_methods"]
-
 
 def compare(
     model: Callable[..., Any] | Network,

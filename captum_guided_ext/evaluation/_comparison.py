@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
     from captum_guided_ext._captum import TargetType
 
-__all__ = ["Comparison"]
-
 _DRAWN = 8  # pictures in a figure, at the most
 
 

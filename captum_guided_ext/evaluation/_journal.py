@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Journal", "start_run"]
-
 _SETTINGS = "run.json"
 
 

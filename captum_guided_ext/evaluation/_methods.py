@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     Method: TypeAlias = str | Attribution | Callable[..., Any]
 
-__all__ = ["MethodSet"]
-
 
 class MethodSet:
     """Attribution methods of one model, by name.

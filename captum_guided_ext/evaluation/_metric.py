@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from captum_guided_ext._captum import TargetType
     from captum_guided_ext.evaluation._methods import MethodSet
 
-__all__ = ["Metric", "Score", "ScoredBatch"]
-
 
 class Score(NamedTuple):
     """One number per example of a batch, and how exact it is.

@@ -36,15 +36,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = [
-    "DEFAULT_METRICS",
-    "METRICS",
-    "InfidelityMetric",
-    "LocalisationMetric",
-    "SensitivityMetric",
-    "find_metrics",
-]
-
 
 @dataclass(frozen=True)
 class InfidelityMetric:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["Processes", "joined_processes", "local_rank"]
-
 # A process that finishes first waits for the others: death is noticed by the lost connection.
 _PATIENCE = timedelta(days=7)
 _DEATH = (

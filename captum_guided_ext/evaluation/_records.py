@@ -12,8 +12,6 @@ from captum_guided_ext.evaluation._rows import ScoreRow
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["BatchRecord", "ScoredImage", "SkippedImage"]
-
 
 class SkippedImage(NamedTuple):
     """An image that could not be read."""

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     import torch
     from torch.utils.data import Dataset
 
-__all__ = ["Run"]
-
 
 @dataclass(frozen=True)
 class Run:

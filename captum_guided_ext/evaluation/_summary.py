@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from captum_guided_ext.evaluation._rows import ScoreRow
 
-__all__ = ["SummaryLine", "summarise"]
-
 _RESAMPLES = 10_000
 
 

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from captum_guided_ext.pictures import Mask
 
-__all__ = ["DEFAULT_METHODS", "explain", "rank_correlation"]
-
 DEFAULT_METHODS = tuple(method for method in METHODS if method != "input_x_gradient")
 _REPORTED = 5  # classes in the list of predictions
 

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from captum_guided_ext.explanation._shares import RegionShare
     from captum_guided_ext.pictures import Mask
 
-__all__ = ["Explanation", "ScoredClass", "main_method"]
-
 
 @dataclass(frozen=True)
 class ScoredClass:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from captum_guided_ext.explanation._explanation import Explanation
     from captum_guided_ext.networks import Network
 
-__all__ = ["explain_photos"]
-
 
 def explain_photos(
     network: Network,

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from captum_guided_ext.pictures import Mask
 
-__all__ = ["RegionShare", "region_shares"]
-
 
 @dataclass(frozen=True)
 class RegionShare:

@@ -16,8 +16,6 @@ from captum_guided_ext.errors import ModelError, brief, nearest
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["fill", "from_checkpoint", "read_state_dict"]
-
 
 def from_checkpoint(key: str, entry: Any, path: Path) -> tuple[nn.Module, int]:
     """Build torchvision's ``key`` for the file at ``path``; return it and its number of classes."""

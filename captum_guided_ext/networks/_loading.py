@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-__all__ = ["find_device", "load_network"]
-
 
 def load_network(
     name: str,

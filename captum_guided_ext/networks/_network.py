@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-__all__ = ["Network"]
-
 
 @dataclass(frozen=True)
 class Network:

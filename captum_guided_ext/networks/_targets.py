@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["by_score", "find_target", "rank_of"]
-
 
 def by_score(scores: Tensor) -> list[int]:
     """Return the classes of one example, the highest score first; of equal ones, the first first.

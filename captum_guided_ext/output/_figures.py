@@ -21,17 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-__all__ = [
-    "Estimate",
-    "EstimatePanel",
-    "MapPanel",
-    "PicturePanel",
-    "as_picture",
-    "draw_estimates",
-    "draw_maps",
-    "png",
-]
-
 _OUTLIERS = 2  # per cent of a map's magnitude left beyond the ends of the colour scale
 _COLOURS = "RdBu_r"
 _PANEL = 2.9  # inches

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["remove_leftovers", "writable_folder", "write_files", "write_whole"]
-
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees all of it or the one that was there before."""

@@ -18,8 +18,6 @@ import torch
 from captum.attr import Attribution
 from torch import Tensor, nn
 
-__all__ = ["described", "identity_of_data", "identity_of_model", "package_version", "versions"]
-
 _OF_THE_MODEL = ("forward_func", "model")  # what an attribution explains is said once, not here
 _DIGITS = 12
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from captum_guided_ext.output._tables import Table
 
-__all__ = ["Result"]
-
 
 class Result(ABC):
     """Something found, as words, data, rows, a figure and files."""

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["Table", "markdown_table", "number"]
-
 
 @dataclass(frozen=True)
 class Table:

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["counted", "percent", "sections", "wrapped"]
-
 _WIDTH = 96
 _MARGIN = 14
 

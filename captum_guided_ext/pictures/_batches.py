@@ -11,8 +11,6 @@ from torch.utils.data import DataLoader, Dataset
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["LoadedBatch", "load_batches", "masks_of"]
-
 
 class _Unreadable(NamedTuple):
     reason: str

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-__all__ = ["PictureDataset"]
-
-
 class PictureDataset(Dataset[tuple[Tensor, int | None, Tensor | None]]):
     """Pictures as a network takes them: ``(input, class, mask)``.
 

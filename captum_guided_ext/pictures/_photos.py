@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from captum_guided_ext.pictures._regions import Mask
 
-__all__ = ["Photo", "demo_photo", "open_photo"]
-
 
 class Photo(NamedTuple):
     """One picture.

@@ -11,8 +11,6 @@ from captum_guided_ext.errors import brief
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["open_picture"]
-
 
 def open_picture(path: Path) -> Image.Image:
     """Read a picture as RGB, upright.

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from captum_guided_ext.pictures._regions import Mask
 
-__all__ = ["load_regions"]
-
 _FAR = 1e9
 """Coordinates beyond this, in pixels, and NaN and infinity, are mistakes."""
 

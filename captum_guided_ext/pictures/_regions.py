@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-__all__ = ["Mask", "grid_regions", "lay_regions"]
-
 Mask: TypeAlias = npt.NDArray[np.bool_]
 """Boolean ``(height, width)``: which pixels belong to a region."""
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["DEMO_SEED", "Pictures", "open_data"]
-
 DEMO_SEED = 2026  # of the world the commands draw from; training saw other seeds
 _DEMO_LENGTH = 300
 

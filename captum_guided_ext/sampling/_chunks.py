@@ -12,8 +12,6 @@ from captum_guided_ext import _captum
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["check_positive_count", "per_sample", "summed", "widened"]
-
 _SAMPLES_AT_A_TIME = 10  # of each example, so that up to Captum's default all is as in Captum
 
 

@@ -19,8 +19,6 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Draws", "a_seed", "find_draws", "seed_from", "seeded_globally"]
-
 _LEGACY_SEEDS = 2**32  # numpy's and, on the CPU, torch's generators take no more
 
 

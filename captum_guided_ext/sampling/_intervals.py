@@ -12,8 +12,6 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["CONFIDENCE", "mean_standard_error", "resampled_interval", "resampling_weights"]
-
 CONFIDENCE = 0.95
 _SEED = 20190601  # of the resampling; it says nothing about the samples
 _AT_A_TIME = 100  # resamples, so that memory does not grow with their number

@@ -15,8 +15,6 @@ from captum_guided_ext.sampling._draws import seeded_globally
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-__all__ = ["RowByRow", "joined", "of_row"]
-
 
 def _global_state(device: torch.device) -> tuple[Any, ...]:
     legacy: Any = np.random.get_state()  # noqa: NPY002

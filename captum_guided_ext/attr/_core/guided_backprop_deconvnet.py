@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from captum_guided_ext._captum import TargetType
 
-__all__ = ["Deconvolution", "GuidedBackprop", "RuleAttribution"]
-
 
 class RuleAttribution(GradientAttribution):  # type: ignore[misc]  # Captum's classes are untyped
     """The gradient of a target's score at the input, with every rectifier following a rule.

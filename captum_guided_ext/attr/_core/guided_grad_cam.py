@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from captum_guided_ext._captum import TargetType
 
-__all__ = ["GuidedGradCam"]
-
 
 class GuidedGradCam(GradientAttribution):  # type: ignore[misc]  # Captum's classes are untyped
     """Guided backpropagation times the upsampled Grad-CAM of a layer.

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["check_interpolate_mode", "grad_cam", "lay_over"]
-
 _MODES = {  # dimensions of the feature map -> what torch.nn.functional.interpolate offers for it
     3: ("nearest", "nearest-exact", "area", "linear"),
     4: ("nearest", "nearest-exact", "area", "bilinear", "bicubic"),

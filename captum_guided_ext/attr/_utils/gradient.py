@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from captum_guided_ext._captum import TargetType
     from captum_guided_ext.autograd import BackwardRule
 
-__all__ = ["rule_gradient_func"]
-
 
 def rule_gradient_func(
     rule: BackwardRule, *, warn_if_zero: bool = False

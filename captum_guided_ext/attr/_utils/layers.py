@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from captum_guided_ext.autograd import Call
 
-__all__ = ["FoundLayer", "find_layer", "last_feature_map", "resolve_layer", "run_at_layer"]
-
 
 def resolve_layer(model: object, layer: nn.Module | str) -> nn.Module:
     """Return ``layer`` of ``model``, given as the module itself or by its dotted name.

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from captum_guided_ext._captum import TargetType
     from captum_guided_ext.autograd import ForwardPass
 
-__all__ = ["LAYER_METHODS", "METHODS", "check_methods", "method_title", "named_maps"]
-
 METHODS = (
     "gradient",
     "input_x_gradient",

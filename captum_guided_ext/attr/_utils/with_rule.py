@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     AttributionT = TypeVar("AttributionT", bound=Attribution)
 
-__all__ = ["with_rule"]
-
 _REASONS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (
         NoiseTunnel,

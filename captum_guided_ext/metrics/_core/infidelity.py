@@ -30,13 +30,6 @@ if TYPE_CHECKING:
 
     Attributions = Tensor | tuple[Tensor, ...]
 
-__all__ = [
-    "InfidelitySamples",
-    "infidelity",
-    "infidelity_perturb_func_decorator",
-    "sample_infidelity",
-]
-
 
 def infidelity_perturb_func_decorator(
     multiply_by_inputs: bool = True,

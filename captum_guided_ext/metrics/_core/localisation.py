@@ -13,8 +13,6 @@ from captum_guided_ext.autograd import check_finite
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["pointing_game", "relevance_mass", "strength"]
-
 AttributionsT = TypeVar("AttributionsT", Tensor, Mapping[str, Tensor])
 
 

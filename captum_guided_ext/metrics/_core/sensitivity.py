@@ -29,15 +29,6 @@ if TYPE_CHECKING:
 
     Inputs = Tensor | tuple[Tensor, ...]
 
-__all__ = [
-    "Sensitivity",
-    "default_perturb_func",
-    "sample_sensitivity",
-    "sensitivity",
-    "sensitivity_max",
-    "sensitivity_mean",
-]
-
 
 class Sensitivity(NamedTuple):
     """How much one method's attribution changes, one number per example, shape (examples,).

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from captum_guided_ext.sampling import Draws
 
-__all__ = ["PerturbedSamples"]
-
 
 class PerturbedSamples:
     """The perturbed inputs of a batch, taken some samples of each example at a time.

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-__all__ = ["NeuronDeconvolution", "NeuronGuidedBackprop", "NeuronRuleAttribution"]
-
 
 class NeuronRuleAttribution(NeuronAttribution, GradientAttribution):  # type: ignore[misc]
     """The gradient of one neuron at the input, with every rectifier below following a rule.
