@@ -120,7 +120,7 @@ class Explanation(Result):
         }
 
     def plot(self) -> Figure:
-        """Draw the picture with its regions and one panel per method, on one colour scale."""
+        """Draw the picture with its regions and one panel per method, each on its own scale."""
         best, target = self.predictions[0], self.target
         title = f"prediction: {best.name} ({best.probability:.1%})"
         if target.index != best.index:

@@ -65,7 +65,7 @@ def draw_maps(
     title: str = "",
     wrap: bool = False,
 ) -> Figure:
-    """Draw pictures with their maps, all maps on one colour scale.
+    """Draw pictures with their maps, each map on its own scale, with one colour bar.
 
     Args:
         rows: Each picture with its maps, as many as the first; a row each.
