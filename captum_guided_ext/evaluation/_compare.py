@@ -232,5 +232,5 @@ def _row(image: int, method: str, metric: str, score: Score, place: int) -> Scor
 
 def _finite(value: Tensor) -> float | None:
     """Return a number, or None where it is none: the standard error of a single sample, say."""
-    number: float = value.item()
+    number = float(value)
     return number if math.isfinite(number) else None

@@ -18,10 +18,10 @@ def by_score(scores: Tensor) -> list[int]:
     """Return the classes of one example, the highest score first; of equal ones, the first first.
 
     Raises:
-        ModelError: for NaN.
+        ModelError: for NaN or infinity; minus infinity is the lowest score.
     """
-    if scores.isnan().any():
-        raise ModelError("a prediction needs scores that are numbers, and the network gives NaN")
+    if scores.isnan().any() or scores.isposinf().any():
+        raise ModelError("a prediction needs scores, and the network returned NaN or infinity")
     found: list[int] = scores.sort(descending=True, stable=True).indices.tolist()
     return found
 

@@ -53,8 +53,9 @@ def test_target_without_names_or_finite_scores():
     assert find_target("3", SCORES) == 3
     with pytest.raises(ModelError, match="the classes have no names; give an index, prediction"):
         find_target("zebra", SCORES)
-    with pytest.raises(ModelError, match="the network gives NaN"):
-        find_target("top1", torch.tensor([0.0, float("nan")]))
+    for bad in ("nan", "inf"):
+        with pytest.raises(ModelError, match="the network returned NaN or infinity"):
+            find_target("top1", torch.tensor([0.0, float(bad)]))
     assert find_target(" top1 ", torch.tensor([0.0, float("-inf")])) == 0
     with pytest.raises(ModelError, match="'label' is the class that a data set gives: here there"):
         find_target("label", SCORES)
