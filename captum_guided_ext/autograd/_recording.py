@@ -26,7 +26,7 @@ def recorded(layer: nn.Module | None, *, at_input: bool = False) -> Iterator[lis
     """Collect what ``layer`` puts out while the ``with`` block lasts, by a forward hook.
 
     The hook returns a clone: an in-place operation behind the layer would change what was kept.
-    Forward passes of other threads meet the hook too; :func:`own_records` tells theirs apart.
+    Forward passes of other threads meet the hook too; :func:`own_records` leaves theirs out.
 
     Args:
         layer: The layer; None records nothing.
@@ -88,14 +88,19 @@ def watched_calls() -> Iterator[list[Call]]:
     of a script, and in the threads of a ``DataParallel`` with several devices, it sees nothing.
 
     Raises:
-        ModelError: if a profiler is watching this thread already.
+        ModelError: if a profiler is watching this thread already, or torch calls modules by another
+            function than it does today.
     """
     if sys.getprofile() is not None:
         raise ModelError(
             "a profiler is at work, and layers are looked for by the same means: name one (--layer)"
         )
     calls: list[Call] = []
-    call_of_a_module = nn.Module._call_impl.__code__  # noqa: SLF001
+    call_of_a_module = getattr(getattr(nn.Module, "_call_impl", None), "__code__", None)
+    if call_of_a_module is None:
+        raise ModelError(
+            "this torch calls its modules in a way not known here: name a layer (--layer)"
+        )
 
     def watch(frame: FrameType, event: str, value: Any) -> None:
         if event == "return" and frame.f_code is call_of_a_module and isinstance(value, Tensor):

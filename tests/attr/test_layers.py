@@ -324,6 +324,23 @@ def test_nothing_watches_after_an_error_and_a_profiler_is_left_in_peace():
     )
 
 
+class Other:
+    """Calls modules by another function than torch's, which has no code to recognise."""
+
+    def __init__(self, call):
+        self.call = call
+
+    def __get__(self, module, kind):
+        return self if module is None else self.call.__get__(module, kind)
+
+
+def test_where_torch_calls_modules_in_another_way_it_is_said(monkeypatch):
+    monkeypatch.setattr(nn.Module, "_call_impl", Other(nn.Module._call_impl))
+    forward_pass, found = run_at_layer(seeded(Conv), torch.rand(1, 3, 8, 8))
+    assert found.reason.startswith("this torch calls its modules in a way not known here: name")
+    assert forward_pass.rectifiers().overridden  # all else works
+
+
 # --- either of them, or the reason why there is none ---
 
 
