@@ -13,6 +13,7 @@ import pytest
 import small_benchmark as small
 import torch
 from captum.attr import IntegratedGradients
+from picture_files import save, write_idx
 from PIL import Image
 
 import captum_guided_ext as cg
@@ -200,9 +201,7 @@ def test_other_pictures_are_refused(finished, refused):
 def test_other_masks_are_refused(data, tmp_path, refused):
     for name, value in (("none", 0), ("all", 255)):
         for picture in data.rglob("*.png"):
-            mask = tmp_path / name / picture.relative_to(data)
-            mask.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("L", (8, 8), value).save(mask)
+            save(tmp_path / name / picture.relative_to(data), Image.new("L", (8, 8), value))
     arguments = small.command(data, tmp_path / "run", "--metrics", "relevance_mass")
     assert cli.main([*arguments, "--masks", str(tmp_path / "none")]) == 0
     # Every score would be 1 instead of 0.
@@ -211,20 +210,13 @@ def test_other_masks_are_refused(data, tmp_path, refused):
 
 def test_other_digits_under_the_same_names_are_refused(tmp_path, refused):
     noise = np.random.default_rng(1)
-    for folder in ("mine", "yours"):
-        (tmp_path / folder).mkdir()
-        pixels = noise.integers(0, 256, (4, 8, 8), dtype=np.uint8)
-        header = bytes([0, 0, 8, 3]) + b"".join(n.to_bytes(4, "big") for n in pixels.shape)
-        (tmp_path / folder / "images").write_bytes(header + pixels.tobytes())
-        labels = bytes([0, 0, 8, 1]) + (4).to_bytes(4, "big") + bytes([0, 1, 2, 3])
-        (tmp_path / folder / "labels").write_bytes(labels)
 
-    def arguments(folder):
-        data = f"idx:{tmp_path / folder / 'images'},{tmp_path / folder / 'labels'}"
+    def arguments():
+        data = write_idx(tmp_path, noise.integers(0, 256, (4, 8, 8)), np.arange(4))
         return small.command(data, tmp_path / "run", *small.FEW, model="small_benchmark:grey")
 
-    assert cli.main(arguments("mine")) == 0
-    refused(tmp_path / "run", arguments("yours"), OTHER_DATA, CHOOSE)
+    assert cli.main(arguments()) == 0
+    refused(tmp_path / "run", arguments(), OTHER_DATA, CHOOSE)
 
 
 def test_rows_or_settings_that_cannot_be_read_are_refused(command, finished, refused):
