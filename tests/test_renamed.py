@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from networks import perceptron, seeded
 from programs import python
 from sources import SOURCES
 from torch import nn
@@ -76,9 +77,7 @@ print(cg.GuidedReLU.convert(net)[1], cg.demo.load_demo_network()(torch.zeros(1, 
     ],
 )
 def test_without_a_part_of_torchscript_only_scripts_are_refused(name, monkeypatch):
-    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-    for parameter in net.parameters():
-        nn.init.ones_(parameter)
+    net = seeded(lambda: perceptron(features=3, classes=2))
     x = torch.rand(2, 3)
     expected = captum_guided_ext.GuidedBackprop(net).attribute(x, 1)
     scripted = nn.Sequential(torch.jit.script(net[:2]), net[2])

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import random
 import re
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from chance import global_state
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import python
@@ -51,11 +51,6 @@ def predictions(network, pictures):
     batches = torch.stack([prepare(picture.image) for picture in pictures]).split(150)
     with torch.inference_mode():
         return torch.cat([network(batch).argmax(dim=1) for batch in batches]).numpy()
-
-
-def state_of_randomness():
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
-    return random.getstate(), (kind, keys.tolist(), *rest), torch.get_rng_state().tolist()
 
 
 def grown(mask, pixels):
@@ -116,9 +111,9 @@ def test_another_process_draws_the_same_picture():
 
 
 def test_drawing_leaves_global_randomness_alone():
-    before = state_of_randomness()
+    before = global_state()
     draw_picture(np.random.default_rng(0))
-    assert state_of_randomness() == before
+    assert global_state() == before
 
 
 @pytest.mark.parametrize("index", [-1, 3, 100])
@@ -250,9 +245,9 @@ def test_the_last_feature_map_is_fit_for_grad_cam(fresh):
 
 
 def test_loading_is_in_evaluation_mode_trainable_and_draws_no_random_numbers():
-    before = state_of_randomness()
+    before = global_state()
     network = load_demo_network()
-    assert state_of_randomness() == before
+    assert global_state() == before
     assert not network.training
     assert all(p.requires_grad and not p.is_meta for p in network.parameters())
 
@@ -299,12 +294,12 @@ def test_weights_are_small_and_their_record_complete(record):
 
 def test_training_twice_gives_the_same_bits_and_leaves_no_trace():
     torch.use_deterministic_algorithms(mode=False)
-    threads, before = torch.get_num_threads(), state_of_randomness()
+    threads, before = torch.get_num_threads(), global_state()
     lines = []
     first, first_record = train_module.train_demo_network(**TINY, report=lines.append)
     second, second_record = train_module.train_demo_network(**TINY, report=lines.append)
     other, _ = train_module.train_demo_network(**TINY, init_seed=1, report=lines.append)
-    assert state_of_randomness() == before
+    assert global_state() == before
     assert torch.get_num_threads() == threads
     assert not torch.are_deterministic_algorithms_enabled()
     assert first_record == second_record

@@ -7,8 +7,7 @@ import pytest
 import small_benchmark as small
 import torch
 from chance import global_state, state_of
-from networks import seeded
-from torch import nn
+from networks import Stateful, seeded
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Subset, TensorDataset
 
 import captum_guided_ext as cg
@@ -162,12 +161,7 @@ def test_counts_must_be_one_or_more(run, name, data):
 
 
 def test_a_network_with_batch_norm(run):
-    def build():
-        layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1)
-        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(4, 4))
-
-    network = seeded(build)
-    assert len(small.table(run(small.dataset(), network))) == 7 * 6 * 2
+    assert len(small.table(run(small.dataset(), seeded(Stateful)))) == 7 * 6 * 2
 
 
 def test_nothing_outside_is_changed(tmp_path):
