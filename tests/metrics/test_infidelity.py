@@ -321,10 +321,6 @@ def test_other_memory_layouts_work():
 # --- errors -----------------------------------------------------------------------------------
 
 
-def alone(inputs):
-    return inputs * 0.9
-
-
 GENERATOR = torch.Generator().manual_seed(0)
 ERRORS = [
     ({"target": None}, ValueError, "target is missing.*5 values per example.*0 ... 4"),
@@ -340,8 +336,8 @@ ERRORS = [
     ({"inputs": X * torch.nan}, ValueError, "NaN or infinity in 216 of 216 places"),
     ({"inputs": X.int()}, TypeError, "dtype torch.int32"),
     ({"inputs": X.numpy()}, TypeError, "must be a tensor or a tuple of tensors, not ndarray"),
-    ({"perturb_func": alone}, TypeError, "infidelity_perturb_func_decorator"),
-    ({"perturb_func": alone, "seed": 1}, TypeError, "infidelity_perturb_func_decorator"),
+    ({"perturb_func": numpy_noise}, TypeError, "infidelity_perturb_func_decorator"),
+    ({"perturb_func": numpy_noise, "seed": 1}, TypeError, "infidelity_perturb_func_decorator"),
     ({"perturb_func": lambda x: (x[:4], x)}, ValueError, r"perturbations of shapes \[\(4, 2"),
     ({"perturb_func": lambda x: (x, x[:4])}, ValueError, r"perturbed inputs of shapes \[\(4, 2"),
     ({"n_perturb_samples": 0}, ValueError, "n_perturb_samples must be 1 or more, and is 0"),
