@@ -1,8 +1,6 @@
 """Pictures, labels and masks reach the network as they lie on the disk."""
 
-import functools
 import gzip
-import json
 import re
 
 import numpy as np
@@ -295,59 +293,3 @@ def test_labels_are_used_where_there_are_any_unless_they_are_not_wanted(demo, tm
     assert PictureDataset(tmp_path, demo)[0][1:] == (None, None)
     with pytest.raises(DataError, match="has no labels: explain the prediction"):
         PictureDataset(tmp_path, demo, use_labels=True)
-
-
-@pytest.fixture
-def program(tmp_path, capsys):
-    return functools.partial(small.called, capsys, tmp_path / "out")
-
-
-def test_unreadable_pictures_are_skipped_counted_and_named(program, tmp_path):
-    data = small.save_pictures(tmp_path / "data", 5)
-    (data / "0" / "2.png").write_text("no picture")
-    (data / "2" / "2.png").write_bytes((data / "2" / "2.png").read_bytes()[:60])
-    code, out, err = program(data)
-    assert (code, "Traceback" in err) == (3, False)
-    assert "skipped 2 that could not be read" in out
-    assert "0/2.png: " in out
-    assert "2/2.png: " in out
-    rows = small.table((tmp_path / "out" / "scores.csv").read_text())
-    names = {int(row["image"]): row["name"] for row in rows}
-    assert names == {0: "0/0.png", 2: "0/4.png", 3: "1/1.png", 5: "3/3.png"}
-    skipped = json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"]
-    assert [(one["image"], one["name"]) for one in skipped] == [(1, "0/2.png"), (4, "2/2.png")]
-    assert all(one["reason"] for one in skipped)
-    assert program(data)[0] == 3  # when it is finished, too
-
-
-def test_a_link_to_nowhere_is_skipped_as_any_other_picture(program, tmp_path):
-    data = small.save_pictures(tmp_path / "data", 3, labels=())
-    (data / "9.png").symlink_to(tmp_path / "nowhere.png")
-    code, out, err = program(data, "--methods", "gradient")
-    assert (code, "Traceback" in err) == (3, False)
-    assert "9.png: " in out
-
-
-def test_nothing_but_unreadable_pictures(program, tmp_path):
-    data = small.save_pictures(tmp_path / "data", 3)
-    for picture in data.rglob("*.png"):
-        picture.write_text("no picture")
-    code, out, err = program(data)
-    assert (code, "Traceback" in err) == (3, False)
-    assert "skipped 3 that could not be read" in out
-    assert small.table((tmp_path / "out" / "scores.csv").read_text()) == []
-    assert json.loads((tmp_path / "out" / "summary.json").read_text())["summary"] == []
-
-
-def test_pictures_without_labels_are_explained_as_predicted(program, tmp_path):
-    data = small.save_pictures(tmp_path / "data", 4, labels=())
-    code, _, err = program(data, "--target", "label")
-    assert code == 2
-    assert re.search("folder data has no labels: .*--target prediction", small.complaint(err))
-    assert program(data, "--methods", "gradient")[0] == 0
-    rows = small.table((tmp_path / "out" / "scores.csv").read_text())
-    pixels = [np.asarray(Image.open(data / f"{n}.png")).transpose(2, 0, 1) / 255 for n in range(4)]
-    predicted = small.cnn()(torch.tensor(np.stack(pixels)).float()).argmax(dim=1).tolist()
-    assert {row["name"]: int(row["target"]) for row in rows} == {
-        f"{n}.png": predicted[n] for n in range(4)
-    }
