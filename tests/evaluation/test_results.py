@@ -1,4 +1,4 @@
-"""What a comparison and a benchmark have in common: words, rows, a figure, and a way to disk."""
+"""What results have in common: words, rows, a figure, and a way to disk."""
 
 import dataclasses
 import json
@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from networks import Conv, seeded
+from picture_files import noise
 from PIL import Image
 
+from captum_guided_ext import Network, explain
 from captum_guided_ext.errors import DataError
 from captum_guided_ext.evaluation import Benchmark, Comparison
 from captum_guided_ext.evaluation._records import ScoredImage, SkippedImage
@@ -38,6 +41,7 @@ BENCHMARK = Benchmark(
     settings={"seed": 0},
     threads=1,
 )
+EXPLANATION = explain(Network("own", seeded(Conv)), noise(8, 8))
 each_result = pytest.mark.parametrize("result", [COMPARISON, BENCHMARK], ids=["compare", "bench"])
 
 
@@ -161,11 +165,14 @@ def test_files(result, tmp_path):
         ]
 
 
-@each_result
+@pytest.mark.parametrize(
+    "result", [COMPARISON, BENCHMARK, EXPLANATION], ids=["compare", "bench", "explain"]
+)
 def test_where_nothing_can_be_written_nothing_is_left(result, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("text")
-    for place in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(DataError, match=f"{place} cannot be written to: "):
+    for name, reason in (("file", "File exists"), ("file/below", "Not a directory")):
+        place = tmp_path / name
+        with pytest.raises(DataError, match=f"{place} cannot be written to: {reason}"):
             result.save(place)
     assert (tmp_path / "file").read_text() == "text"
 
@@ -173,6 +180,7 @@ def test_where_nothing_can_be_written_nothing_is_left(result, tmp_path, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(DataError, match="cannot be written to: No space left on device"):
-        result.save(tmp_path / "new")
-    assert not (tmp_path / "new").exists()
+    for folder in (tmp_path, tmp_path / "new"):
+        with pytest.raises(DataError, match="cannot be written to: No space left on device"):
+            result.save(folder)
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
