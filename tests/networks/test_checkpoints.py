@@ -42,8 +42,7 @@ def aged(state):
 def test_wrappings_prefixes_and_old_names(saved, name, change):
     model, file = saved(name, change)
     network = load_network(name, checkpoint=file)
-    for key, value in model.state_dict().items():
-        assert torch.equal(network.model.state_dict()[key], value)
+    torch.testing.assert_close(network.model.state_dict(), model.state_dict(), rtol=0, atol=0)
     assert network.categories == IMAGENET
 
 

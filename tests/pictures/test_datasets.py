@@ -270,10 +270,7 @@ def test_a_name_stands_for_its_source(demo):
     by_name, by_source = PictureDataset("demo", demo, limit=7), open_data("demo", limit=7)
     given = PictureDataset(by_source, demo)
     assert len(by_name) == len(given) == 7
-    for one, other in zip(by_name, given, strict=True):
-        assert torch.equal(one[0], other[0])
-        assert one[1] == other[1]
-        assert torch.equal(one[2], other[2])
+    torch.testing.assert_close(list(by_name), list(given), rtol=0, atol=0)
     assert by_name.describe() == given.describe()
 
 
