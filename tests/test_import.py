@@ -4,6 +4,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 
 import pytest
@@ -56,19 +57,12 @@ def test_that_test_can_fail(name):
     assert f"heavy: {name.partition('.')[0]}" in done.stderr
 
 
-def private(name):
-    """Whether a dotted name of Captum's is none of its public interface."""
-    return name.startswith("captum.") and any(
-        part.startswith("_") and not part.startswith("__") for part in name.split(".")
-    )
-
-
 def privates_of(source):
     """Return Captum's private names that a file imports, or reaches through an attribute."""
     tree = ast.parse(source)
     names = {name for node in ast.walk(tree) for name in imported(node)}
     names |= {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    return {name for name in names if private(name)}
+    return {name for name in names if re.match(r"captum\.(.*\.)?_(?!_)", name)}
 
 
 def test_captums_private_parts_are_used_in_one_file_only():
