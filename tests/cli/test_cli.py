@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from picture_files import halves, save
 from PIL import Image
 from places import DATA, needs
@@ -99,27 +98,18 @@ def test_a_class_by_name_a_layer_and_regions(explain, photo, tmp_path):
     assert report["regions"]["grad_cam"][0]["area_share"] == pytest.approx(0.5)
 
 
-def test_a_network_of_ones_own(explain, photo, tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text(
-        "from torch import nn\n"
-        "def make(activation=nn.ReLU):\n"
-        "    return nn.Sequential(nn.Conv2d(3, 4, 3), activation(), nn.AdaptiveAvgPool2d(1),\n"
-        "                         nn.Flatten(), nn.Linear(4, 3))\n"
-        "def smooth():\n"
-        "    return make(nn.GELU)\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
-    code, out, _ = explain(photo, "--model", "mine:make")
+def test_a_network_of_ones_own(explain, photo):
+    code, out, _ = explain(photo, "--model", "small_benchmark:cnn")
     assert code == 0
-    assert "1 ReLU between prediction and image" in out
-    code, out, _ = explain(photo, "--model", "mine:smooth")
+    assert "2 ReLU between prediction and image" in out
+    smooth = photo, "--model", "small_benchmark:gelu"
+    code, out, _ = explain(*smooth)
     assert code == 0
     assert "guided_backprop does not apply: no rectifier" in " ".join(out.split())
-    assert "1 GELU" in out
-    code, out, err = explain(photo, "--model", "mine:smooth", "--methods", "guided_backprop")
+    assert "2 GELU" in out
+    code, out, err = explain(*smooth, "--methods", "guided_backprop")
     assert (code, out) == (2, "")
-    assert "1 GELU" in err
+    assert "2 GELU" in err
 
 
 MISTAKES = {
