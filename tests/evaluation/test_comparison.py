@@ -200,25 +200,17 @@ def test_the_prediction_is_explained_if_asked_for(net):
 
 
 def test_localisation_by_hand():
-    attribution = torch.tensor([[[3.0, -1.0], [0.0, 4.0]], [[1.0, 0.0], [0.0, 0.0]]])
-    corners = torch.tensor([[True, False], [False, True]])
-    above = torch.tensor([[True, True], [False, False]])
-
-    def fixed(inputs, target):
-        return torch.stack([attribution, attribution])
-
-    def nothing(inputs, target):
-        return torch.zeros_like(inputs)
-
+    x = torch.tensor([[[3.0, -1.0], [0.0, 4.0]], [[1.0, 0.0], [0.0, 0.0]]]).repeat(2, 1, 1, 1)
+    masks = torch.tensor([[[True, False], [False, True]], [[True, False], [False, False]]])
     result = cg.compare(
-        nn.Sequential(nn.Flatten(), nn.Linear(8, 2)), torch.rand(2, 2, 2, 2), 0,
-        masks=torch.stack([corners, corners & above]), methods=[fixed, nothing],
+        nn.Sequential(nn.Flatten(), nn.Linear(8, 2)), x, 0, masks=masks,
+        methods={"x": lambda x, target: x, "nothing": lambda x, target: x * 0},
         metrics=["relevance_mass", LocalisationMetric(("pointing_game",))],
     )  # fmt: skip
     mass = scores(result, "relevance_mass")
-    assert mass == {"fixed": pytest.approx([8 / 9, 4 / 9]), "nothing": [0, 0]}
+    assert mass == {"x": pytest.approx([8 / 9, 4 / 9]), "nothing": [0, 0]}
     # Places hold 4, 1, 0, 4: both of the largest are inside, and then one of them.
-    assert scores(result, "pointing_game") == {"fixed": [1, 0.5], "nothing": [0, 0]}
+    assert scores(result, "pointing_game") == {"x": [1, 0.5], "nothing": [0, 0]}
 
 
 def test_what_was_found_can_be_drawn_and_written(net):
