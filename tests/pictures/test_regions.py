@@ -86,11 +86,10 @@ LABELS = np.array([[0, 0, 1, 1], [0, 2, 2, 1], [5, 5, 5, 1]], dtype=np.uint8)
 
 
 def label_image(mode):
+    image = Image.fromarray(LABELS.astype({"I;16": np.uint16, "I": np.int32}.get(mode, np.uint8)))
     if mode == "P":
-        image = Image.fromarray(LABELS)
         image.putpalette([17, 40, 200] * 256)
-        return image
-    return Image.fromarray(LABELS.astype({"L": np.uint8, "I;16": np.uint16, "I": np.int32}[mode]))
+    return image
 
 
 @pytest.mark.parametrize(
