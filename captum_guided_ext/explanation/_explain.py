@@ -6,7 +6,6 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL.Image import Image
 
 from captum_guided_ext.attr import (
     LAYER_METHODS,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
+    from PIL.Image import Image
     from torch import Tensor
 
     from captum_guided_ext.pictures import Mask
@@ -74,8 +74,6 @@ def explain(
             f"network must be a Network, not {type(network).__name__}: wrap a module as "
             'Network("name", module), with its preprocessing'
         )
-    if not isinstance(image, Image):
-        raise TypeError(f"image must be a PIL picture, not {type(image).__name__}")
     methods = [methods] if isinstance(methods, str) else methods
     check_methods(methods)
     if regions is not None and not regions:

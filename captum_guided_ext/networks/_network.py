@@ -1,4 +1,4 @@
-"""A network with the road from a picture to its input and from its output to a name."""
+"""A network, with how a picture becomes its input and what its classes are called."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from PIL import Image
 from torch import nn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from PIL import Image
     from torch import Tensor
 
 
@@ -57,6 +57,8 @@ class Network:
 
     def view(self, image: Image.Image) -> Image.Image:
         """Return what the network sees of ``image``: in its mode, resized and cut."""
+        if not isinstance(image, Image.Image):
+            raise TypeError(f"image must be a PIL picture, not {type(image).__name__}")
         return self._lay(image.convert(self.mode), self.interpolation)
 
     def prepare(self, image: Image.Image) -> Tensor:

@@ -38,6 +38,11 @@ def test_errors_name_the_offender(case):
     )
 
 
+def test_a_network_prepares_pictures_alone():
+    with pytest.raises(TypeError, match="image must be a PIL picture, not ndarray"):
+        NETWORK.prepare(np.zeros((8, 8, 3)))
+
+
 def test_one_method_may_be_given_by_its_name_alone():
     assert explain(NETWORK, PICTURE, methods="gradient").maps.keys() == {"gradient"}
 
