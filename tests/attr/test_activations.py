@@ -18,6 +18,11 @@ from captum_guided_ext import NoRectifierError
 # --- without a rectifier ----------------------------------------------------------------------
 
 
+def test_both_errors_are_value_errors():
+    assert issubclass(NoRectifierError, ValueError)
+    assert issubclass(cg.OpaqueGraphError, ValueError)
+
+
 @both_rules
 @pytest.mark.parametrize(
     "activation",

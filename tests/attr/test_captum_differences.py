@@ -11,6 +11,7 @@ from networks import Conv, TwoParts, make, perceptron
 from reference import reference_gradient
 from topologies import TOPOLOGIES, compiled_by_eager, has_run, trace
 from torch import nn
+from torchvision.models import mobilenet_v2
 
 import captum_guided_ext as cg
 
@@ -64,6 +65,11 @@ def test_no_difference_where_every_rectifier_is_a_module_of_its_own(name, rules)
 )  # fmt: skip
 def test_captum_differs_on(name, rule):
     assert_captum_differs(rule, *TOPOLOGIES[name].make())
+
+
+@both_rules
+def test_captum_differs_on_mobilenet(rule):
+    assert_captum_differs(rule, *make(lambda: mobilenet_v2(num_classes=5), (1, 3, 64, 64)))
 
 
 def test_captum_differs_on_deconvnet_of_one_module_in_parallel_branches():

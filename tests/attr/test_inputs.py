@@ -3,9 +3,10 @@
 import pytest
 import torch
 from messages import fails
-from methods import METHODS, both_rules
-from networks import TwoParts, make, perceptron
+from methods import METHODS, assert_right, both_rules
+from networks import Conv, TwoParts, make, perceptron
 from torch import nn
+from torch.nn import functional as F  # noqa: N812
 
 import captum_guided_ext as cg
 
@@ -19,6 +20,19 @@ def test_inputs_of_a_tensor_subclass():
     expected = cg.GuidedBackprop(NET).attribute(X, 1)
     tagged = cg.GuidedBackprop(NET).attribute(X.as_subclass(Tagged), 1)
     assert torch.equal(tagged.as_subclass(torch.Tensor), expected)
+
+
+@pytest.mark.parametrize("extra", [None, 0.5, (0.5,), (0.5, torch.tensor([1.0, -2.0, 3.0, 0.5]))])
+@both_rules
+def test_inputs_of_two_shapes_and_further_arguments(rule, extra):
+    of_image, image = make(Conv)
+    of_table, table = make(lambda: perceptron(classes=4), (2, 6))
+
+    def model(image, table, scale=1.0, bias=None):
+        scores = of_image(image) + scale * of_table(table)
+        return scores if bias is None else scores + F.relu(bias)
+
+    assert_right(model, (image, table), rule, extra=extra)
 
 
 # --- inputs that cannot be explained ----------------------------------------------------------

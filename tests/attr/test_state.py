@@ -1,5 +1,6 @@
 """The caller's tensors, the model and torch's own settings are as before, whatever happened."""
 
+import contextlib
 import functools
 import warnings
 
@@ -88,8 +89,9 @@ def test_with_an_input_made_in_inference_mode(name):
     expected = CALLS[name](model, x, 1)
     with torch.inference_mode():
         x = x.clone()
-    with nothing_changed(model, x):
-        assert_equal(CALLS[name](model, x, 1), expected)
+    for where in (contextlib.nullcontext, torch.no_grad, torch.inference_mode):
+        with where(), nothing_changed(model, x):
+            assert_equal(CALLS[name](model, x, 1), expected)
 
 
 def test_the_maps_can_be_computed_with():
