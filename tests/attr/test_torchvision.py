@@ -18,31 +18,15 @@ from captum_guided_ext import NoRectifierError
 LARGEST = 150_000_000
 TOO_LARGE = {"convnext_large", "regnet_y_128gf", "vit_h_14", "vit_l_16", "vit_l_32"}
 
-# Family by family: how the names begin, and an image small enough, and large enough, for them
-RECTIFIED = {
-    "alexnet": 64,
-    "densenet": 64,
-    "googlenet": 64,
-    "inception_v3": 96,
-    "mnasnet": 64,
-    "mobilenet_v2": 64,
-    "mobilenet_v3": 64,
-    "regnet_x": 64,
-    "regnet_y": 64,
-    "resnet": 64,
-    "resnext": 64,
-    "shufflenet_v2": 64,
-    "squeezenet": 64,
-    "vgg": 64,
-    "wide_resnet": 64,
-}
-WITHOUT_A_RECTIFIER = {
-    "convnext": 64,
-    "efficientnet": 64,
-    "maxvit": 224,
-    "swin": 64,
-    "vit": 224,
-}
+# Family by family: how the names begin
+RECTIFIED = [
+    "alexnet", "densenet", "googlenet", "inception_v3", "mnasnet", "mobilenet_v2", "mobilenet_v3",
+    "regnet_x", "regnet_y", "resnet", "resnext", "shufflenet_v2", "squeezenet", "vgg",
+    "wide_resnet",
+]  # fmt: skip
+WITHOUT_A_RECTIFIER = ["convnext", "efficientnet", "maxvit", "swin", "vit"]
+# Images that are large enough; for all others, 64 is
+SIZES = {"inception_v3": 96, "maxvit": 224, "vit": 224}
 # Rectifiers next to other activations, which no rule of the papers is about
 MIXED = {"mobilenet_v3": "Hardswish", "regnet_y": "Sigmoid"}
 
@@ -60,8 +44,7 @@ NAMES_WITHOUT = [name for name in NAMES if family(name, WITHOUT_A_RECTIFIER)]
 
 
 def network_and_image(name):
-    families = RECTIFIED | WITHOUT_A_RECTIFIER
-    size = families[family(name, families)]
+    size = SIZES.get(family(name, RECTIFIED + WITHOUT_A_RECTIFIER), 64)
     # these two warn that their own initialisation is slow, unless they are told what to do
     options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     return make(lambda: models.get_model(name, weights=None, **options), (1, 3, size, size))
