@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 import captum_guided_ext as cg
 from captum_guided_ext.attr._utils.layers import resolve_layer
+from captum_guided_ext.errors import ModelError
 
 CLASSES = [cg.GuidedGradCam, *NEURON_METHODS.values()]
 each_class = pytest.mark.parametrize("method", CLASSES)
@@ -87,7 +88,7 @@ FIRST = "the first are first, first.0, first.1"
 )
 @each_class
 def test_a_misspelled_layer(method, model, layer, words):
-    with fails(ValueError, "TwoParts has no layer ", *words):
+    with fails(ModelError, "TwoParts has no layer ", *words):
         method(model, layer)
 
 
