@@ -20,12 +20,10 @@ from torchvision.models import resnet18
 import captum_guided_ext.attr
 
 NAMES = [
-    "GuidedBackprop",
-    "Deconvolution",
-    "GuidedGradCam",
-    "NeuronGuidedBackprop",
+    "GuidedBackprop", "Deconvolution", "GuidedGradCam", "NeuronGuidedBackprop",
     "NeuronDeconvolution",
-]
+]  # fmt: skip
+OPEN = 2  # a seed that leaves some rectifiers of every model open
 of_the_input = pytest.mark.parametrize("name", NAMES[:2])
 of_a_neuron = pytest.mark.parametrize("name", NAMES[3:])
 
@@ -49,13 +47,6 @@ def assert_same(name, *model, **arguments):
 def positive(*shape):
     """Evenly spread numbers above 0, which keep most of the small models' rectifiers open."""
     return rand_like(torch.empty(shape)) * 4 + 0.5
-
-
-def of_seed_2(build):
-    """Build a model, with a seed that leaves some rectifiers of every one open."""
-    with torch.random.fork_rng():
-        torch.manual_seed(2)
-        return build()
 
 
 # --- signatures -------------------------------------------------------------------------------
@@ -113,7 +104,7 @@ TARGETS_OF_A_TABLE = [(1, 0, 1), [(1, 0, 1), (0, 0, 0), (1, 1, 1)]]
 # model, inputs, target, further arguments
 CASES = {
     "linear": (
-        lambda: seeded(lambda: small.BasicLinearReLULinear(4, bias=True), 3),
+        lambda: seeded(partial(small.BasicLinearReLULinear, 4, bias=True), 3),
         positive(3, 4),
     ),
     "one conv": (one_conv, PIXELS, 0),
@@ -152,7 +143,7 @@ CASES = {
     "flat rectified inputs": (small.ReLUDeepLiftModel, tuple(x.flatten() for x in TWO_SIGNS)),
     "relu, linear": (small.ReLULinearModel, (X, OTHER)),
     "relu, linear in place": (partial(small.ReLULinearModel, inplace=True), (X, OTHER), None, (2,)),
-    "LRP": (lambda: small.SimpleLRPModel(inplace=True).eval(), positive(2, 3), 0),
+    "LRP": (partial(small.SimpleLRPModel, inplace=True), positive(2, 3), 0),
     "double": (lambda: multi_layer().double(), X.double(), 0),
     "leaf": (multi_layer, X.clone().requires_grad_(), 0),
 }
@@ -164,7 +155,9 @@ def test_of_the_input(case, name):
     build, inputs, *others = CASES[case]
     target, extra = (*others, None, None)[:2]
     inputs = copy.deepcopy(inputs)
-    assert_same(name, of_seed_2(build), inputs=inputs, target=target, additional_forward_args=extra)
+    assert_same(
+        name, seeded(build, OPEN), inputs=inputs, target=target, additional_forward_args=extra
+    )
 
 
 @of_the_input
@@ -183,7 +176,7 @@ def test_of_the_input_in_no_grad(name):
 )
 def test_reused_modules_guided(build):
     # DeconvNet on a reused module is one of the differences
-    assert_same("GuidedBackprop", of_seed_2(build), inputs=X, target=1)
+    assert_same("GuidedBackprop", seeded(build, OPEN), inputs=X, target=1)
 
 
 @pytest.mark.parametrize("values", [[[1.0], [2.0]], [[1.0], [-1.0]]], ids=["", "a row of zeros"])
@@ -235,7 +228,7 @@ NEURONS = {
 @pytest.mark.parametrize("case", NEURONS)
 def test_of_a_neuron(case, name, at_input):
     build, layer, inputs, selector, *extra = NEURONS[case]
-    model = of_seed_2(build)
+    model = seeded(build, OPEN)
     assert_same(
         name,
         model,
@@ -287,7 +280,7 @@ CAMS = {
 @pytest.mark.parametrize("case", CAMS)
 def test_guided_grad_cam(case):
     build, layer, inputs, target, *options = CAMS[case]
-    model, (options,) = of_seed_2(build), options or [{}]
+    model, (options,) = seeded(build, OPEN), options or [{}]
     layer = model.get_submodule(layer)
     assert_same("GuidedGradCam", model, layer, inputs=inputs, target=target, **options)
 
@@ -297,7 +290,7 @@ def test_guided_grad_cam(case):
 
 @pytest.fixture(scope="module")
 def resnet():
-    return seeded(resnet18, 2), positive(2, 3, 64, 64)
+    return seeded(resnet18, OPEN), positive(2, 3, 64, 64)
 
 
 @pytest.mark.parametrize("target", [7, torch.tensor([2]), [7, 901], torch.tensor([3, 4])], ids=str)
