@@ -8,9 +8,9 @@ from messages import warned
 from methods import METHODS, assert_right, both_rules, captums_cam, plain_gradient
 from networks import Conv, make, mixed, perceptron
 from reference import rectifier_calls, reference_gradient
+from topologies import checkpointed
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
-from torch.utils.checkpoint import checkpoint
 
 import captum_guided_ext as cg
 from captum_guided_ext import NoRectifierError
@@ -215,7 +215,7 @@ def test_the_extension(name, rule, wrap):
     model, x = network(written)
     expected = plain_gradient(network(lambda x: Extended.apply(x, f, rule))[0], x, 2)
     assert expected.any()
-    called = model if wrap == "plain" else lambda x: checkpoint(model, x, use_reentrant=False)
+    called = model if wrap == "plain" else checkpointed(model)
     got = METHODS[rule](called, extend_to_activations=True).attribute(x, 2)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-7)
     assert not torch.allclose(got, plain_gradient(model, x, 2), rtol=1e-3, atol=1e-7)
