@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import quiet
 import torch
+from chance import from_seed
 from methods import RULES, both_rules, each_rule
 from networks import Dense
 from reference import reference_gradient
@@ -32,12 +33,6 @@ def make(act=F.relu):
 def attribute(attribution, *args, **options):
     with quiet.captum():
         return attribution.attribute(*args, **options)
-
-
-def seed(number):
-    """Seed both generators that Captum draws from."""
-    torch.manual_seed(number)
-    np.random.seed(number)  # noqa: NPY002
 
 
 def assert_close(got, expected):
@@ -104,22 +99,24 @@ def test_gradient_shap(rule):
     model, x, baselines = make()
     samples, stdev = 6, 0.3
     method = with_rule(ca.GradientShap(model), RULES[rule])
-    seed(5)
-    got = attribute(method, x, baselines, n_samples=samples, stdevs=stdev, target=1)
+    options = {"n_samples": samples, "stdevs": stdev, "target": 1}
 
-    # the same draws, in Captum's order: noise, then baselines, then the place in between
-    seed(5)
-    many = x.repeat_interleave(samples, dim=0)
-    noisy = many + torch.normal(0, torch.full_like(many, stdev))
-    drawn = baselines[np.random.choice(len(baselines), len(many)).tolist()]  # noqa: NPY002
-    place = torch.tensor(np.random.uniform(0.0, 1.0, len(many)), dtype=x.dtype)[:, None]  # noqa: NPY002
-    expected = torch.zeros_like(x)
-    for index in range(len(many)):
-        one = slice(index, index + 1)
-        point = place[one] * noisy[one] + (1 - place[one]) * drawn[one]
-        gradient = reference_gradient(model, point, rule, 1)
-        expected[index // samples] += ((noisy[one] - drawn[one]) * gradient)[0] / samples
-    assert_close(got.detach(), expected)
+    def slow():
+        # the same draws, in Captum's order: noise, then baselines, then the place in between
+        many = x.repeat_interleave(samples, dim=0)
+        noisy = many + torch.normal(0, torch.full_like(many, stdev))
+        drawn = baselines[np.random.choice(len(baselines), len(many)).tolist()]  # noqa: NPY002
+        place = torch.tensor(np.random.uniform(0.0, 1.0, len(many)), dtype=x.dtype)[:, None]  # noqa: NPY002
+        expected = torch.zeros_like(x)
+        for index in range(len(many)):
+            one = slice(index, index + 1)
+            point = place[one] * noisy[one] + (1 - place[one]) * drawn[one]
+            gradient = reference_gradient(model, point, rule, 1)
+            expected[index // samples] += ((noisy[one] - drawn[one]) * gradient)[0] / samples
+        return expected
+
+    got = from_seed(attribute, method, x, baselines, **options)
+    assert_close(got.detach(), from_seed(slow))
 
 
 @both_rules
@@ -144,10 +141,10 @@ def test_the_gradient_rule_is_the_method_itself(build):
 
 def test_the_gradient_rule_is_gradient_shap_itself():
     model, x, baselines = make()
-    maps = []
-    for method in (ca.GradientShap(model), with_rule(ca.GradientShap(model), GRADIENT)):
-        seed(0)
-        maps.append(attribute(method, x, baselines, target=1, stdevs=0.1))
+    maps = [
+        from_seed(attribute, method, x, baselines, target=1, stdevs=0.1)
+        for method in (ca.GradientShap(model), with_rule(ca.GradientShap(model), GRADIENT))
+    ]
     assert torch.equal(*maps)
 
 
@@ -230,16 +227,14 @@ def test_noise_tunnel(build, rule):
     model, x, _ = make()
     method = build(model)
     options = {"abs": False} if isinstance(method, ca.Saliency) else {}
-    torch.manual_seed(7)
-    got = attribute(ca.NoiseTunnel(method), x, nt_samples=5, stdevs=0.2, target=1, **options)
-    torch.manual_seed(7)
-    assert_close(got, smoothgrad(model, x, rule, 5, 0.2))
+    options |= {"nt_samples": 5, "stdevs": 0.2, "target": 1}
+    got = from_seed(attribute, ca.NoiseTunnel(method), x, **options)
+    assert_close(got, from_seed(smoothgrad, model, x, rule, 5, 0.2))
 
 
 def test_noise_tunnel_in_parts_and_of_several_inputs():
     model, x, other = make()
     tunnel = ca.NoiseTunnel(ours.GuidedBackprop(lambda a, b: model(a + b)))
-    torch.manual_seed(7)
     got = attribute(
         tunnel, (x, other), nt_samples=4, nt_samples_batch_size=2, stdevs=(0.0, 0.0), target=1
     )
