@@ -13,14 +13,8 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torchvision.models import mobilenet_v2, resnet18
 
-from captum_guided_ext import (
-    DECONVNET,
-    GRADIENT,
-    GUIDED,
-    BackwardRule,
-    GuidedReLU,
-    NoRectifierError,
-)
+import captum_guided_ext as cg
+from captum_guided_ext import GuidedReLU
 
 
 def two_relus():
@@ -60,16 +54,16 @@ def test_by_hand(rule, ceiling, dtype):
 
 def test_the_default_is_the_guided_rule_without_a_ceiling():
     module = GuidedReLU()
-    assert module.rule is GUIDED
+    assert module.rule is cg.GUIDED
     assert module.ceiling is None
     assert repr(module) == "GuidedReLU(guided)"
-    assert repr(GuidedReLU(DECONVNET, ceiling=6.0)).startswith("GuidedReLU(deconvolution")
+    assert repr(GuidedReLU(cg.DECONVNET, ceiling=6.0)).startswith("GuidedReLU(deconvolution")
 
 
 def test_a_rule_of_ones_own():
     # neither clip nor gate: the gradient as it arrives
     x = torch.tensor([-1.0, 2.0], requires_grad=True)
-    linear = BackwardRule("linear", clips_gradient=False, gated_by_input=False)
+    linear = cg.BackwardRule("linear", clips_gradient=False, gated_by_input=False)
     (got,) = torch.autograd.grad(GuidedReLU(linear)(x), x, torch.tensor([-3.0, 5.0]))
     assert got.tolist() == [-3.0, 5.0]
 
@@ -77,9 +71,9 @@ def test_a_rule_of_ones_own():
 def test_under_the_gradient_rule_it_is_relu():
     x = torch.randn(50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     x.requires_grad_()
-    assert torch.equal(GuidedReLU(GRADIENT)(x), F.relu(x))
-    assert torch.equal(GuidedReLU(GRADIENT, ceiling=6.0)(x), F.relu6(x))
-    assert torch.autograd.gradcheck(GuidedReLU(GRADIENT), x)
+    assert torch.equal(GuidedReLU(cg.GRADIENT)(x), F.relu(x))
+    assert torch.equal(GuidedReLU(cg.GRADIENT, ceiling=6.0)(x), F.relu6(x))
+    assert torch.autograd.gradcheck(GuidedReLU(cg.GRADIENT), x)
 
 
 def test_without_gradients_it_is_a_plain_rectifier():
@@ -117,12 +111,12 @@ def test_rectifiers_are_changed_in_place_and_the_rest_is_kept(training):
     kept = [model.first, model.first[0], model.second, model.second[0], model.head]
     parameters = {name: id(p) for name, p in model.named_parameters()}
     state = list(model.state_dict())
-    assert GuidedReLU.convert(model, DECONVNET) is model
+    assert GuidedReLU.convert(model, cg.DECONVNET) is model
     assert list(model._modules) == ["first", "second", "head"]
     assert [model.first, model.first[0], model.second, model.second[0], model.head] == kept
     assert type(model.first[1]) is type(model.second[1]) is GuidedReLU
     assert [model.first[1].ceiling, model.second[1].ceiling] == [None, 6.0]
-    assert model.first[1].rule is model.second[1].rule is DECONVNET
+    assert model.first[1].rule is model.second[1].rule is cg.DECONVNET
     assert {name: id(p) for name, p in model.named_parameters()} == parameters
     assert list(model.state_dict()) == state
     assert {m.training for m in model.modules()} == {training}
@@ -161,9 +155,9 @@ def test_modules_in_lists_and_dictionaries_and_none():
 
 @pytest.mark.parametrize(("relu", "ceiling"), [(nn.ReLU(), None), (nn.ReLU6(), 6.0)], ids=str)
 def test_a_rectifier_itself_is_returned_converted(relu, ceiling):
-    converted = GuidedReLU.convert(relu, GRADIENT)
+    converted = GuidedReLU.convert(relu, cg.GRADIENT)
     assert isinstance(converted, GuidedReLU)
-    assert converted.rule is GRADIENT
+    assert converted.rule is cg.GRADIENT
     assert converted.ceiling == ceiling
 
 
@@ -179,7 +173,7 @@ def test_a_rectifier_itself_is_returned_converted(relu, ceiling):
 )
 def test_nothing_to_convert(model):
     with pytest.raises(
-        NoRectifierError, match=rf"{type(model).__name__} holds no nn\.ReLU or nn\.ReLU6 module"
+        cg.NoRectifierError, match=rf"{type(model).__name__} holds no nn\.ReLU or nn\.ReLU6 module"
     ):
         GuidedReLU.convert(model)
 
@@ -190,7 +184,7 @@ def test_functions_stay_as_they_are():
             return F.relu(x)
 
     model = nn.Sequential(nn.ReLU(), Functional())
-    GuidedReLU.convert(model, DECONVNET)
+    GuidedReLU.convert(model, cg.DECONVNET)
     # the function still gates -3, and the module in front of it does not clip what is gone
     x = torch.tensor([[-3.0, 2.0]], requires_grad=True)
     (got,) = torch.autograd.grad(model(x).sum(), x)
