@@ -5,6 +5,7 @@ import re
 import captum.attr
 import pytest
 import torch
+from chance import as_tuple
 from messages import warned
 from reference import reference_gradient
 
@@ -16,11 +17,6 @@ RULES = {"gradient": cg.GRADIENT, "deconvolution": cg.DECONVNET, "guided": cg.GU
 
 both_rules = pytest.mark.parametrize("rule", METHODS)
 each_rule = pytest.mark.parametrize("rule", RULES)
-
-
-def as_tuple(maps):
-    """Put a single map into a tuple."""
-    return maps if isinstance(maps, tuple) else (maps,)
 
 
 def plain_gradient(model, x, target=1):

@@ -6,12 +6,11 @@ map is that of the network itself; ``REFUSED`` hide a rectifier for good, and
 ``RIGHT_OR_REFUSED`` sometimes.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import warnings
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from networks import Conv, TwoParts, make
@@ -19,23 +18,18 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.checkpoint import checkpoint
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor
-
 
 @dataclasses.dataclass(frozen=True)
 class Topology:
     """How to build a network and its input; ``build`` draws from the global generator."""
 
-    build: Callable[[], Callable[..., Tensor]]
+    build: Callable
     shape: tuple[int, ...] | None = None
     target: Any = 1
     seed: int = 0
-    draw: Callable[..., Tensor] = torch.randn
+    draw: Callable = torch.randn
 
-    def make(self) -> tuple[Callable[..., Tensor], Tensor]:
+    def make(self):
         """Build the network, in eval mode, and its input; the same bits every time."""
         return make(self.build, self.shape, seed=self.seed, draw=self.draw)
 
@@ -208,32 +202,32 @@ def plain_callable():
     return lambda x: F.relu(x @ w1.T) @ w2.T
 
 
-def whole_numbers(shape: tuple[int, ...]) -> Tensor:
+def whole_numbers(shape):
     """Draw an input of -1, 0 and 1."""
     return torch.randint(-1, 2, shape).float()
 
 
-def weighted_rectifier(x: Tensor) -> Tensor:
+def weighted_rectifier(x):
     """Weigh and add the rectified inputs: the smallest network there is."""
     weights = torch.tensor([1.0, -2.0, 3.0, -1.0, 1.0])
     return F.relu(F.relu(x) @ torch.stack([weights, 2 + weights], 1))
 
 
-def slice_assignment(y: Tensor) -> Tensor:
+def slice_assignment(y):
     """Write a plain copy into a slice: a view, but no rectifier on it."""
     z = y.clone()
     z[:, :3] = 2 * y[:, 3:]
     return F.relu(z)
 
 
-def slice_of_rectified(y: Tensor) -> Tensor:
+def slice_of_rectified(y):
     """Write the result of a rectifier into a slice, and rectify the whole once more."""
     z = y - 0.1
     z[:, 2:4] = F.relu(y[:, :2]) - 0.2
     return F.relu(z)
 
 
-def statement(rectify: Callable[[Tensor], Any]) -> Callable[[Tensor], Tensor]:
+def statement(rectify):
     """Make a rectifier of an in-place call whose return value the network does not use."""
 
     def call(x):
@@ -243,17 +237,17 @@ def statement(rectify: Callable[[Tensor], Any]) -> Callable[[Tensor], Tensor]:
     return call
 
 
-def on_a_view(rectify: Callable[[Tensor], Any]) -> Callable[[Tensor], Tensor]:
+def on_a_view(rectify):
     """Rectify some of a tensor in place, and all of it afterwards."""
     return lambda x: F.relu(statement(rectify)(x) + 0.25)
 
 
-def on_a_slice(rectify: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def on_a_slice(rectify):
     """Rectify the first two channels in place, in a view, and all of them afterwards."""
     return on_a_view(lambda x: rectify(x[:, :2]))
 
 
-RELUS: dict[str, Callable[[Tensor], Tensor]] = {
+RELUS = {
     "nn.ReLU": nn.ReLU(),
     "nn.ReLU(inplace=True)": nn.ReLU(inplace=True),
     "F.relu": F.relu,
@@ -288,7 +282,7 @@ RELUS: dict[str, Callable[[Tensor], Tensor]] = {
     "torch.clip(0)": lambda x: torch.clip(x, 0),
     "Tensor.clamp(0, inf)": lambda x: x.clamp(0, math.inf),
 }
-RELU6S: dict[str, Callable[[Tensor], Tensor]] = {
+RELU6S = {
     "nn.ReLU6": nn.ReLU6(),
     "nn.ReLU6(inplace=True)": nn.ReLU6(inplace=True),
     "F.relu6": F.relu6,
@@ -300,7 +294,7 @@ RELU6S: dict[str, Callable[[Tensor], Tensor]] = {
     "torch.clamp(max=6, min=0)": lambda x: torch.clamp(x, max=6, min=0),
     "torch.clip(0, 6)": lambda x: torch.clip(x, 0, 6),
 }
-CEILINGS_THAT_ARE_MET: dict[str, Callable[[Tensor], Tensor]] = {
+CEILINGS_THAT_ARE_MET = {
     "nn.Hardtanh(0, 0.5)": nn.Hardtanh(0, 0.5),
     "Tensor.clamp_(0, 0.5)": statement(lambda x: x.clamp_(0, 0.5)),
     "torch.clip(max=0.5, min=0)": lambda x: torch.clip(x, max=0.5, min=0),
@@ -310,7 +304,7 @@ ON_A_SLICE = [
     "Tensor.relu_", "F.relu(inplace=True)", "nn.ReLU(inplace=True)", "nn.ReLU6(inplace=True)",
     "Tensor.clamp_(min=0)", "Tensor.clamp_(0, 0.5)", "F.threshold_(0, 0)",
 ]  # fmt: skip
-ON_A_VIEW: dict[str, Callable[[Tensor], Any]] = {
+ON_A_VIEW = {
     "flat view": lambda x: x.view(-1).relu_(),
     "transposed view": lambda x: x.transpose(1, 2)[:, 1:3].relu_(),
     "view of a view": lambda x: x[:, 1:][:, :, 2:].relu_(),
