@@ -141,20 +141,14 @@ def test_captum_differs_where_a_negative_gradient_reaches_a_function_of_two_inpu
 
 # --- what Captum says nothing of --------------------------------------------------------------
 
+CANNOT_BE_LAID = "a layer map of shape (2, 1) cannot be laid over an input of shape (2, 3, 8, 8)"
+
 
 @pytest.mark.parametrize(
     ("layer", "mode", "words"),
     [
         ("second", "bilinaer", ["'bilinaer' is none of ", "bilinear"]),
-        (
-            "last",
-            "nearest",
-            [
-                "a layer map of shape (2, 1) cannot be laid over an input of shape (2, 3, 8, 8)",
-                "convolutional layer",
-                "reshape_transform=",
-            ],
-        ),
+        ("last", "nearest", [CANNOT_BE_LAID, "convolutional layer", "reshape_transform="]),
     ],
     ids=["misspelled mode", "layer that cannot be laid over the input"],
 )

@@ -143,9 +143,8 @@ def test_guided_grad_cam_equals_the_reference(name, photo, mode):
     guided = reference_gradient(model, x, "guided", target)
     got = GuidedGradCam(model, layer).attribute(x, target, interpolate_mode=mode)
     # Captum's Grad-CAM is right on both: bit for bit
-    assert torch.equal(
-        got, guided * captums_cam(model, model.get_submodule(layer), x, target, mode)
-    )
+    cam = captums_cam(model, model.get_submodule(layer), x, target, mode)
+    assert torch.equal(got, guided * cam)
     # and the paper's, written out: up to rounding
     slow = slow_cam(model, layer, x, target)
     expected = guided * captum.attr.LayerAttribution.interpolate(slow, tuple(x.shape[2:]), mode)
