@@ -6,7 +6,7 @@ import quiet
 import torch
 from captum.testing.helpers import basic_models as small
 from messages import fails
-from methods import METHODS, assert_equal, both_rules, captums_cam
+from methods import METHODS, assert_equal, both_rules, captums_cam, captums_map
 from networks import Conv, TwoParts, make, perceptron
 from reference import reference_gradient
 from topologies import TOPOLOGIES, compiled_by_eager, has_run, trace
@@ -14,12 +14,6 @@ from torch import nn
 from torchvision.models import mobilenet_v2
 
 import captum_guided_ext as cg
-
-
-def theirs(rule, model, inputs, target=None, **arguments):
-    with quiet.captum():
-        method = getattr(captum.attr, METHODS[rule].__name__)(model)
-        return method.attribute(inputs, target=target, **arguments)
 
 
 def ours(rule, model, inputs, target=None, **arguments):
@@ -35,7 +29,7 @@ def assert_captum_differs(rule, model, x, eager=None, target=1):
     expected = reference_gradient(eager or model, x, rule, target)
     assert expected.any()
     assert torch.equal(ours(rule, model, x, target), expected)
-    assert distance(theirs(rule, model, x, target), expected) > 0.1
+    assert distance(captums_map(rule, model, x, target), expected) > 0.1
 
 
 # --- topologies -------------------------------------------------------------------------------
@@ -52,7 +46,7 @@ def assert_captum_differs(rule, model, x, eager=None, target=1):
 def test_no_difference_where_every_rectifier_is_a_module_of_its_own(name, rules):
     model, x = TOPOLOGIES[name].make()
     for rule in rules:
-        assert torch.equal(theirs(rule, model, x, 1), reference_gradient(model, x, rule, 1))
+        assert torch.equal(captums_map(rule, model, x, 1), reference_gradient(model, x, rule, 1))
 
 
 @both_rules
@@ -118,7 +112,7 @@ def test_captum_differs_on_its_functional_models(model, inputs, extra):
     for rule in METHODS:
         expected = reference_gradient(model, inputs, rule, None, extra)
         assert_equal(ours(rule, model, inputs, additional_forward_args=extra), expected)
-        captums = theirs(rule, model, inputs, additional_forward_args=extra)
+        captums = captums_map(rule, model, inputs, additional_forward_args=extra)
         different += [not torch.equal(*pair) for pair in zip(captums, expected, strict=True)]
     assert any(different)
 
@@ -129,14 +123,14 @@ def test_captum_differs_where_a_negative_gradient_reaches_a_function(rule):
     inputs = torch.tensor([[0.5, 2.0]])
     with pytest.warns(UserWarning, match="reached 1 of 1 rectifiers, .* negative"):
         assert not ours(rule, small.BasicModel(), inputs, 0).any()
-    assert theirs(rule, small.BasicModel(), inputs, 0).any()
+    assert captums_map(rule, small.BasicModel(), inputs, 0).any()
 
 
 def test_captum_differs_where_a_negative_gradient_reaches_a_function_of_two_inputs():
     inputs = (torch.tensor([[0.1, 0.3]]), torch.tensor([[0.1, 0.2]]))
     with pytest.warns(UserWarning, match="zero everywhere in example 0"):
         assert not ours("deconvolution", small.BasicModel6_MultiTensor(), inputs)[0].any()
-    assert theirs("deconvolution", small.BasicModel6_MultiTensor(), inputs)[0].any()
+    assert captums_map("deconvolution", small.BasicModel6_MultiTensor(), inputs)[0].any()
 
 
 # --- what Captum says nothing of --------------------------------------------------------------
@@ -167,7 +161,7 @@ def test_captum_says_nothing_of_a_map_of_zeros(rule):
     model, x = make(perceptron, (2, 6))
     with torch.no_grad():
         model[2].weight.abs_().neg_()
-    assert not theirs(rule, model, x, 1).any()
+    assert not captums_map(rule, model, x, 1).any()
     with pytest.warns(UserWarning, match="zero everywhere in example 0, 1: .* negative"):
         assert not ours(rule, model, x, 1).any()
 
@@ -177,7 +171,7 @@ def test_captum_says_nothing_of_nan_in_the_input(rule):
     model, x = make(lambda: Conv(nn.ReLU()))
     x[1, 2, 3, 4] = torch.nan
     assert model(x).isnan().any()
-    assert theirs(rule, model, x, 2).isfinite().all()
+    assert captums_map(rule, model, x, 2).isfinite().all()
     with fails(ValueError, "inputs[0] holds NaN ", "first at index (1, 2, 3, 4)"):
         ours(rule, model, x, 2)
 
@@ -187,7 +181,7 @@ def test_captum_says_nothing_of_infinity_in_the_map(rule):
     model, x = perceptron(features=2), torch.ones(1, 2)
     for parameter in model.parameters():
         nn.init.constant_(parameter, 1e20)
-    assert theirs(rule, model, x, 0).isinf().all()
+    assert captums_map(rule, model, x, 0).isinf().all()
     words = f"the {rule} attribution of inputs[0] holds NaN or infinity in 2 of 2 places"
     with fails(ValueError, words, "index (0, 0)"):
         ours(rule, model, x, 0)
@@ -203,15 +197,16 @@ def test_captum_leaves_hooks_on_an_input_that_a_rectifier_takes():
     for _ in range(2):
         ours("deconvolution", model, x, 0)
         assert torch.equal(ours("guided", model, x, 0), expected)
-    assert torch.equal(theirs("guided", model, x, 0), expected)
-    theirs("deconvolution", model, x, 0)
-    assert not torch.equal(theirs("guided", model, x, 0), expected)
+    assert torch.equal(captums_map("guided", model, x, 0), expected)
+    captums_map("deconvolution", model, x, 0)
+    assert not torch.equal(captums_map("guided", model, x, 0), expected)
 
 
 def test_captum_explains_a_further_argument_that_is_also_an_input():
     model, x = small.BasicModel_MultiLayer(), torch.ones(2, 3)
-    expected = ours("guided", model, x, 0, additional_forward_args=x.clone())
-    for explain, argument, factor in ((theirs, x.clone(), 1), (ours, x, 1), (theirs, x, 2)):
+    copy = x.clone()
+    expected = ours("guided", model, x, 0, additional_forward_args=copy)
+    for explain, argument, factor in ((captums_map, copy, 1), (ours, x, 1), (captums_map, x, 2)):
         got = explain("guided", model, x, 0, additional_forward_args=argument)
         assert torch.equal(got, factor * expected)
 
@@ -220,7 +215,7 @@ def test_captum_explains_a_further_argument_that_is_also_an_input():
 def test_captum_leaves_the_input_requiring_a_gradient_after_an_error(rule):
     model, x = make(lambda: Conv(nn.ReLU()))
     with pytest.raises(IndexError):
-        theirs(rule, model, x, 99)
+        captums_map(rule, model, x, 99)
     assert x.requires_grad
     x = x.detach()
     with pytest.raises(ValueError, match="out of range"):
@@ -231,5 +226,5 @@ def test_captum_leaves_the_input_requiring_a_gradient_after_an_error(rule):
 def test_captum_takes_modules_only():
     model, x = make(lambda: Conv(nn.ReLU()))
     with pytest.raises(AssertionError, match=r"must be an instance of torch\.nn\.Module"):
-        theirs("guided", model.forward, x, 2)
+        captums_map("guided", model.forward, x, 2)
     assert_equal(ours("guided", model.forward, x, 2), reference_gradient(model, x, "guided", 2))

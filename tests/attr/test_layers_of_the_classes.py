@@ -18,14 +18,12 @@ CLASSES = [cg.GuidedGradCam, *NEURON_METHODS.values()]
 each_class = pytest.mark.parametrize("method", CLASSES)
 
 
+X = make(TwoParts)[1]
+
+
 @pytest.fixture
 def model():
     return make(TwoParts)[0]
-
-
-@pytest.fixture
-def x():
-    return make(TwoParts)[1]
 
 
 # --- where a layer can be ---------------------------------------------------------------------
@@ -99,26 +97,26 @@ def test_a_layer_name_for_a_function(method, model):
 
 
 @each_class
-def test_a_layer_that_is_never_called(method, model, x):
+def test_a_layer_that_is_never_called(method, model):
     model.spare = nn.Conv2d(3, 6, 3)
     for layer, kind in (("spare", "Conv2d"), (TwoParts().first, "Sequential")):
         with fails(ValueError, f"layer {kind} put out nothing", "it was not called", "detached"):
-            method(model, layer).attribute(x, 0)
+            method(model, layer).attribute(X, 0)
 
 
 @each_class
-def test_a_layer_whose_output_is_detached(method, model, x):
+def test_a_layer_whose_output_is_detached(method, model):
     model.second.register_forward_hook(lambda _, __, output: output.detach())
     with fails(ValueError, "layer Sequential put out nothing that depends on the inputs"):
-        method(model, "second").attribute(x, 0)
+        method(model, "second").attribute(X, 0)
 
 
-def test_no_layer_was_named(model, x):
+def test_no_layer_was_named(model):
     with fails(ValueError, "layer None put out nothing"):
-        cg.ForwardPass(model, x).layer_gradients(0)
+        cg.ForwardPass(model, X).layer_gradients(0)
 
 
-def test_a_layer_that_does_not_lead_to_the_output(model, x):
+def test_a_layer_that_does_not_lead_to_the_output(model):
     spare = nn.Conv2d(3, 6, 3)
 
     def with_spare(x):
@@ -126,10 +124,10 @@ def test_a_layer_that_does_not_lead_to_the_output(model, x):
         return model(x)
 
     with fails(ValueError, "layer Conv2d does not lead to the output"):
-        cg.GuidedGradCam(with_spare, spare).attribute(x, 0)
+        cg.GuidedGradCam(with_spare, spare).attribute(X, 0)
 
 
-def test_a_layer_with_several_tensors(model, x):
+def test_a_layer_with_several_tensors(model):
     class Halves(nn.Module):
         def forward(self, x):
             return x[:, :3], x[:, 3:]
@@ -140,7 +138,7 @@ def test_a_layer_with_several_tensors(model, x):
         return model.head(model.second(torch.cat(halves(model.first(x)), 1)).flatten(1))
 
     with fails(ValueError, "layer Halves holds 2 tensors", "a single feature map"):
-        cg.GuidedGradCam(of_halves, halves).attribute(x, 0)
+        cg.GuidedGradCam(of_halves, halves).attribute(X, 0)
 
 
 @pytest.mark.parametrize(
@@ -155,9 +153,9 @@ def test_a_layer_with_several_tensors(model, x):
     ids=str,
 )
 @pytest.mark.parametrize("method", NEURON_METHODS.values())
-def test_a_neuron_that_does_not_exist(method, model, x, selector, words):
+def test_a_neuron_that_does_not_exist(method, model, selector, words):
     with fails(ValueError, *words):
-        method(model, "second").attribute(x, selector)
+        method(model, "second").attribute(X, selector)
 
 
 # --- maps over the input ----------------------------------------------------------------------
@@ -172,13 +170,13 @@ def test_a_misspelled_interpolate_mode(mode):
 
 
 @pytest.mark.parametrize("mode", ["linear", "trilinear"])
-def test_an_interpolate_mode_for_other_dimensions(model, x, mode):
+def test_an_interpolate_mode_for_other_dimensions(model, mode):
     choices = "nearest, nearest-exact, area, bilinear, bicubic for a 4-D feature map"
     with fails(ValueError, f"interpolate_mode {mode!r} is none of {choices}"):
-        cg.GuidedGradCam(model, "second").attribute(x, 1, interpolate_mode=mode)
+        cg.GuidedGradCam(model, "second").attribute(X, 1, interpolate_mode=mode)
 
 
-def test_an_input_the_map_cannot_be_laid_over_among_several(model, x):
+def test_an_input_the_map_cannot_be_laid_over_among_several(model):
     method = cg.GuidedGradCam(lambda x, table: model(x) + F.relu(table), model.second)
     with fails(ValueError, "shape (2, 1, 3, 3) cannot be laid over an input of shape (2, 4)"):
-        method.attribute((x, torch.ones(2, 4)), target=0)
+        method.attribute((X, torch.ones(2, 4)), target=0)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from captum.attr import NoiseTunnel, Saliency
+from hand_worked import filled
 from messages import warned
 from methods import METHODS, NEURON_METHODS, both_rules
 from networks import TwoParts, make, mixed, perceptron
@@ -43,10 +44,10 @@ def test_training_mode_warns_once(rule, case):
         lambda: METHODS[rule](model).attribute(x, target=1),
         lambda: METHODS[rule](model.forward).attribute(x, target=1),
     ):
-        messages = warned(call)[1]
-        assert len([m for m in messages if "training mode" in m]) == 1
-        assert f"in training mode with {named}: " in messages[0]
-        assert "Call model.eval() first." in messages[0]
+        message, *others = warned(call)[1]
+        assert f"in training mode with {named}: " in message
+        assert "Call model.eval() first." in message
+        assert not any("training mode" in other for other in others)
 
 
 def test_only_the_part_in_training_mode_counts():
@@ -89,10 +90,8 @@ def test_training_mode_warns_in_every_class():
 def linear_network(*weights):
     """Linear layers of these weights with ReLUs in between."""
     layers = []
-    for weight in weights:
-        rows = torch.tensor(weight)
-        layers += [nn.Linear(rows.shape[1], rows.shape[0], bias=False), nn.ReLU()]
-        layers[-2].weight = nn.Parameter(rows)
+    for rows in weights:
+        layers += [filled(nn.Linear(len(rows[0]), len(rows), bias=False), rows), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
@@ -181,14 +180,8 @@ def test_a_neurons_map_of_zeros(rule):
 
 
 def one_channel(weight=1.0, score=1.0):
-    model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU(), nn.Flatten(), nn.Linear(4, 1))
-    for parameter, value in (
-        (model[0].weight, weight),
-        (model[0].bias, 0),
-        (model[3].weight, score),
-    ):
-        nn.init.constant_(parameter, value)
-    return model
+    conv = filled(nn.Conv2d(1, 1, 1, bias=False), [[[[weight]]]])
+    return nn.Sequential(conv, nn.ReLU(), nn.Flatten(), filled(nn.Linear(4, 1), [[score] * 4]))
 
 
 @pytest.mark.parametrize(
@@ -238,9 +231,8 @@ def test_a_cam_that_is_zero_in_one_example():
 )  # fmt: skip
 def test_one_warning_at_the_callers_line_in_every_class(call):
     model, x = make(lambda: TwoParts(nn.GELU()))
-    messages = [m for m in warned(call, model, x)[1] if "zero everywhere" not in m]
-    assert len(messages) == 1
-    assert "overrode 1 ReLU; left alone, with their own gradient: 1 GELU" in messages[0]
+    (message,) = [m for m in warned(call, model, x)[1] if "zero everywhere" not in m]
+    assert "overrode 1 ReLU; left alone, with their own gradient: 1 GELU" in message
 
 
 def test_a_warning_at_another_line_is_noticed():

@@ -4,6 +4,7 @@ import re
 
 import captum.attr
 import pytest
+import quiet
 import torch
 from chance import as_tuple
 from messages import warned
@@ -23,6 +24,13 @@ def plain_gradient(model, x, target=1):
     """Return autograd's own gradient."""
     leaf = x.detach().clone().requires_grad_()
     return torch.autograd.grad(model(leaf)[:, target].sum(), leaf)[0]
+
+
+def captums_map(rule, model, x, target=None, **arguments):
+    """Return the map of Captum's class of the same name."""
+    with quiet.captum():
+        method = getattr(captum.attr, METHODS[rule].__name__)(model)
+        return method.attribute(x, target=target, **arguments)
 
 
 def captums_cam(model, layer, x, target, mode="nearest"):
