@@ -84,9 +84,12 @@ VOLUME = 100 * positive(1, 1, 10, 10, 10)
 TWO_SIGNS = (torch.tensor([[1.0], [-2.0]]), torch.tensor([[2.0], [3.0]]))
 multi_layer, multi_input = small.BasicModel_MultiLayer, small.BasicModel_MultiLayer_MultiInput
 true_multi_input = small.BasicModel_MultiLayer_TrueMultiInput
+max_pool, dilated = small.BasicModel_MaxPool_ReLU, small.BasicModel_ConvNetWithPaddingDilation
 one_conv, plane_conv = small.BasicModel_ConvNet_One_Conv, small.BasicModel_ConvNet
 line_conv, volume_conv = small.BasicModel_ConvNet_MaxPool1d, small.BasicModel_ConvNet_MaxPool3d
-in_place_multi_layer, in_place_conv = (partial(f, inplace=True) for f in (multi_layer, one_conv))
+in_place_multi_layer, in_place_conv, in_place_pool, in_place_dilated = (
+    partial(build, inplace=True) for build in (multi_layer, one_conv, max_pool, dilated)
+)
 
 
 def of_two_signs():
@@ -97,9 +100,9 @@ def of_two_signs():
 
 
 TARGETS = [
-    *(1, -1, torch.tensor(1), torch.tensor([1]), torch.tensor([0, 1, 0]), [0, 1, 0]),
-    *((1,), [(0,), (1,), (0,)]),
-]
+    1, -1, torch.tensor(1), torch.tensor([1]), torch.tensor([0, 1, 0]), [0, 1, 0], (1,),
+    [(0,), (1,), (0,)],
+]  # fmt: skip
 TARGETS_OF_A_TABLE = [(1, 0, 1), [(1, 0, 1), (0, 0, 0), (1, 1, 1)]]
 # model, inputs, target, further arguments
 CASES = {
@@ -114,18 +117,10 @@ CASES = {
     "line": (line_conv, LINE, 1),
     "plane": (plane_conv, PLANE, 1),
     "volume": (volume_conv, VOLUME, 1),
-    "padding and dilation": (
-        partial(small.BasicModel_ConvNetWithPaddingDilation, inplace=True),
-        positive(2, 1, 5, 5),
-        [0, 3],
-    ),
+    "padding and dilation": (in_place_dilated, positive(2, 1, 5, 5), [0, 3]),
     "conv1d": (small.Conv1dSeqModel, positive(2, 4, 1000), (1, 0)),
-    "max-pool": (small.BasicModel_MaxPool_ReLU, positive(3, 1, 9), (0,)),
-    "max-pool in place": (
-        partial(small.BasicModel_MaxPool_ReLU, inplace=True),
-        positive(3, 1, 9),
-        (2,),
-    ),
+    "max-pool": (max_pool, positive(3, 1, 9), (0,)),
+    "max-pool in place": (in_place_pool, positive(3, 1, 9), (2,)),
     "multi-layer": (multi_layer, X, 0),
     "multi-layer in place": (in_place_multi_layer, X, [0, 1, 1]),
     **{f"target {t}": (of_two_signs, X, t) for t in TARGETS},
