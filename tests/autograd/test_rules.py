@@ -10,6 +10,18 @@ from torch import nn
 from captum_guided_ext import ForwardPass, GuidedReLU, with_rule
 
 NET, X = make(lambda: perceptron(features=3, classes=2), (4, 3))
+LEAF = X.clone().requires_grad_()
+
+
+# whoever takes a rule, and answers with a tensor
+ASKED = [
+    lambda r: ForwardPass(NET, X).input_gradients(r, 1)[0],
+    lambda r: torch.tensor(ForwardPass(NET, X).ignored_share(r, 1)),
+    lambda r: ForwardPass(NET, X, layer=NET[2]).neuron_gradients(r, 1)[0],
+    lambda r: with_rule(captum.attr.InputXGradient(NET), r).attribute(LEAF, 1),
+]
+# or with a module
+MADE = [GuidedReLU, lambda r: GuidedReLU.convert(nn.Sequential(nn.ReLU()), r)[0]]
 
 
 def test_the_names_are_the_methods_words():
@@ -18,32 +30,13 @@ def test_the_names_are_the_methods_words():
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_a_rule_and_its_name_are_one(rule):
-    forward_pass = ForwardPass(NET, X, layer=NET[2])
-    for ask in (
-        lambda r: forward_pass.input_gradients(r, 1)[0],
-        lambda r: torch.tensor(forward_pass.ignored_share(r, 1)),
-        lambda r: forward_pass.neuron_gradients(r, 1)[0],
-        lambda r: with_rule(captum.attr.InputXGradient(NET), r).attribute(
-            X.clone().requires_grad_(), 1
-        ),
-    ):
+    for ask in ASKED:
         assert torch.equal(ask(rule), ask(rule.name))
-    assert GuidedReLU(rule.name).rule is rule
-    converted = GuidedReLU.convert(nn.Sequential(nn.ReLU()), rule.name)
-    assert converted[0].rule is rule
+    for make_module in MADE:
+        assert make_module(rule.name).rule is rule
 
 
-@pytest.mark.parametrize(
-    "ask",
-    [
-        lambda r: ForwardPass(NET, X).input_gradients(r, 1),
-        lambda r: ForwardPass(NET, X).ignored_share(r, 1),
-        lambda r: ForwardPass(NET, X, layer=NET[2]).neuron_gradients(r, 1),
-        lambda r: with_rule(captum.attr.Saliency(NET), r),
-        GuidedReLU,
-        lambda r: GuidedReLU.convert(nn.Sequential(nn.ReLU()), r),
-    ],
-)
+@pytest.mark.parametrize("ask", [*ASKED, *MADE])
 def test_what_is_no_rule_is_named(ask):
     with pytest.raises(ValueError, match="no rule is called 'guide'; the nearest is guided"):
         ask("guide")
