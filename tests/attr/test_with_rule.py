@@ -11,7 +11,7 @@ import quiet
 import torch
 from chance import from_seed
 from methods import RULES, both_rules, each_rule
-from networks import Dense
+from networks import Dense, TwoParts
 from reference import reference_gradient
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -244,15 +244,10 @@ def test_noise_tunnel_in_parts_and_of_several_inputs():
 
 
 def test_noise_tunnel_around_guided_grad_cam():
-    model, x = networks.make(
-        lambda: nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 3)),
-        (2, 1, 8, 8),
-        draw=torch.rand,
-    )
-    nn.init.uniform_(model[3].weight, 0, 1)
-    method = ours.GuidedGradCam(model, "1")
-    got = attribute(ca.NoiseTunnel(method), x, nt_samples=2, stdevs=0.0, target=0)
-    assert_close(got, attribute(ca.GuidedGradCam(model, model[1]), x, 0).detach())
+    model, x = networks.make(TwoParts)
+    tunnel = ca.NoiseTunnel(ours.GuidedGradCam(model, "first"))
+    got = attribute(tunnel, x, nt_samples=2, stdevs=0.0, target=0)
+    assert_close(got, attribute(ca.GuidedGradCam(model, model.first), x, 0).detach())
 
 
 # --- refusals -----------------------------------------------------------------------------------

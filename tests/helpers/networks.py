@@ -25,13 +25,7 @@ def make(build, shape=None, *, seed=0, draw=torch.randn):
 
 
 class Conv(nn.Module):
-    """Two convolutions and a linear layer around an activation, counting what it is shown.
-
-    Args:
-        act: A function or a module, called behind each convolution.
-        channels: Of the pictures.
-        classes: Number of scores.
-    """
+    """Two convolutions and a linear layer around an activation, counting what it is shown."""
 
     def __init__(self, act=F.relu, *, channels=3, classes=4):
         super().__init__()
