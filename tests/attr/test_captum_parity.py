@@ -82,6 +82,7 @@ X, OTHER = positive(3, 3), positive(3, 3)
 LINE, PLANE = 100 * positive(2, 1, 10), 100 * positive(2, 1, 10, 10)
 VOLUME = 100 * positive(1, 1, 10, 10, 10)
 TWO_SIGNS = (torch.tensor([[1.0], [-2.0]]), torch.tensor([[2.0], [3.0]]))
+linear = partial(seeded, partial(small.BasicLinearReLULinear, 4, bias=True), 3)
 multi_layer, multi_input = small.BasicModel_MultiLayer, small.BasicModel_MultiLayer_MultiInput
 true_multi_input = small.BasicModel_MultiLayer_TrueMultiInput
 max_pool, dilated = small.BasicModel_MaxPool_ReLU, small.BasicModel_ConvNetWithPaddingDilation
@@ -106,10 +107,7 @@ TARGETS = [
 TARGETS_OF_A_TABLE = [(1, 0, 1), [(1, 0, 1), (0, 0, 0), (1, 1, 1)]]
 # model, inputs, target, further arguments
 CASES = {
-    "linear": (
-        lambda: seeded(partial(small.BasicLinearReLULinear, 4, bias=True), 3),
-        positive(3, 4),
-    ),
+    "linear": (linear, positive(3, 4)),
     "one conv": (one_conv, PIXELS, 0),
     "one conv of two": (one_conv, (PIXELS, PIXELS / 2), 0),
     "one conv with an argument": (one_conv, PIXELS, 0, PIXELS / 2),

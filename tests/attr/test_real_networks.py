@@ -148,9 +148,8 @@ def test_guided_grad_cam_equals_the_reference(name, photo, mode):
     slow = slow_cam(model, layer, x, target)
     expected = guided * captum.attr.LayerAttribution.interpolate(slow, tuple(x.shape[2:]), mode)
     assert expected.any()
-    torch.testing.assert_close(
-        got.double(), expected, rtol=1e-3, atol=1e-6 * expected.abs().max().item()
-    )
+    near_zero = 1e-6 * expected.abs().max().item()
+    torch.testing.assert_close(got.double(), expected, rtol=1e-3, atol=near_zero)
 
 
 @each_photo
