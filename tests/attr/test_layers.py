@@ -248,15 +248,15 @@ def test_the_layer_is_found_in_the_models_own_modules(build, training):
     name = next(name for name, module in model.named_modules() if name.endswith("last"))
     flags = [module.training for module in model.modules()]
     hooks = [list(module._forward_hooks.values()) for module in model.modules()]
-    seen = model.get_buffer(name.replace("last", "norm.num_batches_tracked")).clone()
+    batches = model.get_buffer(name.replace("last", "norm.num_batches_tracked"))
+    seen = batches.clone()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "the model is in training mode")
         found = cg.compare(model, x, 0, methods=["grad_cam"], metrics=[])
     assert found.layer == name
     assert [module.training for module in model.modules()] == flags
     assert [list(module._forward_hooks.values()) for module in model.modules()] == hooks
-    after = model.get_buffer(name.replace("last", "norm.num_batches_tracked"))
-    assert after - seen == int(training)  # as after one run
+    assert batches - seen == int(training)  # as after one run
     model.eval()
     maps = [
         cg.compare(model, x, 0, methods=["grad_cam"], metrics=[], layer=layer).maps

@@ -58,12 +58,10 @@ def test_a_layer_inside_something_else():
 
 
 def test_names_are_looked_up_exactly_first():
-    model = nn.Module()
-    model.conv = nn.Linear(1, 1)
-    model.module = nn.Module()
-    model.module.conv = nn.Linear(1, 1)
-    assert resolve_layer(model, "conv") is model.conv
-    assert resolve_layer(model, "module.conv") is model.module.conv
+    conv, other = nn.Linear(1, 1), nn.Linear(1, 1)
+    model = nn.ModuleDict({"conv": conv, "module": nn.ModuleDict({"conv": other})})
+    assert resolve_layer(model, "conv") is conv
+    assert resolve_layer(model, "module.conv") is other
     wrapped = nn.DataParallel(perceptron())
     assert resolve_layer(wrapped, "2") is resolve_layer(wrapped, "module.2") is wrapped.module[2]
 

@@ -9,7 +9,7 @@ import quiet
 import reference
 import topologies
 import torch
-from methods import METHODS, both_rules, captums_cam, each_rule
+from methods import METHODS, NEURON_METHODS, both_rules, captums_cam, each_rule
 from networks import Conv, TwoParts, make
 from reference import reference_gradient
 from topologies import Checkpointed, checkpointed, has_run, on_a_slice, part
@@ -55,14 +55,10 @@ COUNTS = {
     "GuidedBackprop": (lambda m, x: cg.GuidedBackprop(m).attribute(x, 1), [1, 1, 0]),
     "Deconvolution": (lambda m, x: cg.Deconvolution(m).attribute(x, 1), [1, 1, 0]),
     "GuidedGradCam": (lambda m, x: cg.GuidedGradCam(m, "second").attribute(x, 1), [1, 1, 1]),
-    "NeuronGuidedBackprop": (
-        lambda m, x: cg.NeuronGuidedBackprop(m, "second").attribute(x, (0, 1, 1)),
-        [1, 1, 0],
-    ),
-    "NeuronDeconvolution": (
-        lambda m, x: cg.NeuronDeconvolution(m, "second").attribute(x, (0, 1, 1)),
-        [1, 1, 0],
-    ),
+    **{
+        f"{rule} neuron": (lambda m, x, n=neuron: n(m, "second").attribute(x, (0, 1, 1)), [1, 1, 0])
+        for rule, neuron in NEURON_METHODS.items()
+    },
     "rectifiers": (cg.rectifiers, [1, 0, 0]),
     "ignored_share": (lambda m, x: cg.ForwardPass(m, x).ignored_share(cg.GUIDED, 1), [1, 1, 0]),
     "layer_gradients": (
