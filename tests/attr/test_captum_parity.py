@@ -164,6 +164,18 @@ def test_of_the_input_in_no_grad(name):
         assert_same(name, multi_layer(), inputs=positive(2, 3), target=0)
 
 
+@of_the_input
+def test_in_a_noise_tunnel(name):
+    maps = []
+    for attr in (captum.attr, captum_guided_ext.attr):
+        tunnel = captum.attr.NoiseTunnel(getattr(attr, name)(multi_layer()))
+        torch.manual_seed(3)
+        with quiet.captum():
+            maps.append(tunnel.attribute(X, nt_samples=4, target=0))
+    assert maps[0].any()
+    assert torch.equal(*maps)
+
+
 @pytest.mark.parametrize(
     "build", [small.BasicModelWithReusedModules, small.BasicModelWithReusedLinear]
 )
