@@ -285,6 +285,21 @@ def test_rectifiers_of_torchvisions(name, expected, text):
     assert re.fullmatch(text, str(found))
 
 
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (F.relu, "ReLU"),
+        (F.relu6, "ReLU6"),
+        (lambda x: F.hardtanh(x, 0, 2), "Hardtanh(0, 2)"),
+        (lambda x: F.threshold(x, 0, 0), "Threshold(0)"),
+        (lambda x: x.clamp(min=0), "clamp(min=0)"),
+        (lambda x: x.clamp(0, 2), "clamp(0, 2)"),
+    ],
+)
+def test_a_rectifier_is_called_as_it_was_written(call, name):
+    assert cg.rectifiers(call, torch.randn(2, 3)).overridden == {name: 1}
+
+
 def test_rectifiers_off_the_path_do_not_count():
     model, x = make(Conv)
     found = cg.rectifiers(lambda x: model(x) + F.relu(model.last.bias) + F.gelu(x.data).sum(), x)
