@@ -12,7 +12,7 @@ import torch
 from captum.testing.helpers import basic_models as small
 from captum.testing.helpers.basic import rand_like
 from methods import as_tuple, assert_equal
-from networks import seeded
+from networks import perceptron, seeded
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torchvision.models import resnet18
@@ -121,8 +121,8 @@ CASES = {
     "max-pool in place": (in_place_pool, positive(3, 1, 9), (2,)),
     "multi-layer": (multi_layer, X, 0),
     "multi-layer in place": (in_place_multi_layer, X, [0, 1, 1]),
-    **{f"target {t}": (of_two_signs, X, t) for t in TARGETS},
-    **{f"target {t}": (multi_layer, X, t, (X, True)) for t in TARGETS_OF_A_TABLE},
+    **{f"target {t!r}": (of_two_signs, X, t) for t in TARGETS},
+    **{f"target {t!r}": (multi_layer, X, t, (X, True)) for t in TARGETS_OF_A_TABLE},
     "multi-input module": (partial(multi_layer, multi_input_module=True), positive(2, 3), 1),
     "three inputs": (multi_input, (X, 2 * X, 3 * X), 0, 4),
     "one input of three": (multi_input, (X,), 0, (2 * X, 3 * X, 3)),
@@ -139,6 +139,10 @@ CASES = {
     "LRP": (partial(small.SimpleLRPModel, inplace=True), positive(2, 3), 0),
     "double": (lambda: multi_layer().double(), X.double(), 0),
     "leaf": (multi_layer, X.clone().requires_grad_(), 0),
+    "one score an example": (
+        lambda: nn.Sequential(perceptron(features=3, classes=1), nn.Flatten(0)),
+        X,
+    ),
 }
 
 
