@@ -87,9 +87,6 @@ def test_private_parts_are_recognised(line, found):
     assert bool(privates_of(line)) is found
 
 
-# --- the public face ----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("module", SOURCES)
 def test_all_that_a_module_exports_is_there(module):
     module = importlib.import_module(module)

@@ -38,9 +38,6 @@ def test_every_kind_of_module_hook_is_looked_at():
     assert sum(len(getattr(model, name)) for name in HOOKS) == len(handles)
 
 
-# --- after success ----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("factor", [None, 1, 1.5], ids=["no gradient", "leaf", "no leaf"])
 @each_call
 def test_after_success(call, factor):
@@ -103,9 +100,6 @@ def test_a_backward_pass_of_the_users_own_is_not_disturbed():
         call(model, x, 1)
     score.backward()
     assert torch.equal(x.grad, expected)
-
-
-# --- after an exception -----------------------------------------------------------------------
 
 
 def with_layer_that_raises(name):

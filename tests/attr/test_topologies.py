@@ -60,8 +60,6 @@ def test_every_rectifier_on_the_path_is_reported(name):
     assert not report.opaque
 
 
-# --- random networks --------------------------------------------------------------------------
-
 RECTIFIERS = {"none": lambda x: x, **SPELLINGS}
 
 layers = st.tuples(

@@ -108,9 +108,6 @@ def test_scores_do_not_depend_on_the_batch(perturb):
         torch.testing.assert_close(got, whole[:, rows], rtol=1e-4, atol=1e-4 * float(whole.max()))
 
 
-# --- the global state -------------------------------------------------------------------------
-
-
 def draw_and_fail(inputs):
     draw_everywhere(inputs)
     raise ZeroDivisionError
@@ -134,8 +131,6 @@ def test_the_global_state_is_left_alone(source):
         sensitivity(lambda x, target: draw_and_fail(x), X, **options())
     assert global_state() == before
 
-
-# --- methods that draw ------------------------------------------------------------------------
 
 TUNNEL = NoiseTunnel(GuidedBackprop(NET))
 SHAP = GradientShap(NET)
