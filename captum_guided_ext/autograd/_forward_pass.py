@@ -107,8 +107,9 @@ class ForwardPass:
             rewind()
             self._run(shadow, layer)
         if self._choose_layer is not None and (call := self._chosen(shadow)) is not None:
-            layer = call.module
-            if not call.is_intact and not self._opaque:
+            layer, is_intact = call.module, call.is_intact
+            del call
+            if not is_intact and not self._opaque:
                 rewind()
                 self._run(shadow, layer)
         if self._opaque:
@@ -140,6 +141,8 @@ class ForwardPass:
         in_place_as_copy: bool = False,
         eager: bool = False,
     ) -> None:
+        for name in ("output", "_path", "_recorded"):  # the graph of a run before this one
+            vars(self).pop(name, None)
         in_place = InPlaceAsCopy()
         with ExitStack() as stack:
             stack.enter_context(_autograd_on())

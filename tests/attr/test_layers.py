@@ -277,6 +277,20 @@ def test_one_run_unless_the_layers_output_is_written_to():
             assert torch.equal(found.maps[method], one)
 
 
+def test_another_run_begins_when_the_graph_of_the_first_is_gone():
+    alive, graphs = [], []
+
+    def act(x):
+        if len(graphs) % 2 == 0:  # the first layer of a run
+            alive.append([graph() is not None for graph in graphs])
+        kept = x.grad_fn.metadata["kept"] = {1}  # lives as long as the node
+        graphs.append(weakref.ref(kept))
+        return F.relu_(x)
+
+    run_at_layer(seeded(lambda: Conv(act)), torch.rand(1, 3, 8, 8))
+    assert alive == [[], [False, False]]
+
+
 def test_nothing_watches_after_an_error_and_a_profiler_is_left_in_peace():
     def fail(x):
         raise RuntimeError("my own mistake")
