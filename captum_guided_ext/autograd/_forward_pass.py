@@ -106,32 +106,33 @@ class ForwardPass:
             shadow, layer = forward_func, self._layer
             rewind()
             self._run(shadow, layer)
-        if self._choose_layer is not None and (call := self._chosen(shadow)) is not None:
-            layer, is_intact = call.module, call.is_intact
-            del call
-            if not is_intact and not self._opaque:
+        if (choose := self._choose_layer) is not None:
+            layer, is_recorded = self._chosen(shadow, choose)
+            if not is_recorded and not self._opaque:
                 rewind()
                 self._run(shadow, layer)
         if self._opaque:
             rewind()
             self._run(shadow, layer, in_place_as_copy=True, eager=COMPILED in self._opaque)
 
-    def _chosen(self, model: Any) -> Call | None:
-        """Return the call that is chosen, and take its output for the record of a layer."""
+    def _chosen(
+        self, model: Any, choose: Callable[[Sequence[tuple[str, Call]], Tensor], Call]
+    ) -> tuple[nn.Module | None, bool]:
+        """Return the layer that is chosen, and whether what it put out could be recorded."""
         names = {module: name for name, module in model.named_modules() if name}
         calls = [(names[call.module], call) for call in self._calls if call.module in names]
         self._calls = []  # and with them the outputs that are not wanted
-        assert self._choose_layer is not None  # noqa: S101 - for the type checker
         try:
-            chosen = self._choose_layer(calls, self.output)
+            layer = choose(calls, self.output).module
         except ModelError as error:
             self.no_layer = self.no_layer or str(error)
-            return None
+            return None, True
         self._choose_layer = None
-        self.layer_name, self._layer = names[chosen.module], chosen.module
-        if chosen.output is not None:
-            self._record([(chosen.output,)])
-        return chosen
+        self.layer_name, self._layer = names[layer], layer
+        # A module may be called many times: as a layer that was named, it is its last call.
+        of_the_layer = [call for _, call in calls if call.module is layer]
+        self._record([(call.output,) for call in of_the_layer if call.output is not None])
+        return layer, all(call.is_intact for call in of_the_layer)
 
     def _run(
         self,

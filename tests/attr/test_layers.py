@@ -277,6 +277,22 @@ def test_one_run_unless_the_layers_output_is_written_to():
             assert torch.equal(found.maps[method], one)
 
 
+def test_a_layer_of_two_scales_is_its_last_call_whether_named_or_found():
+    class TwoScales(Conv):
+        def forward(self, x):
+            x = self.first(x).relu()
+            coarse = F.adaptive_avg_pool2d(x, 3)
+            fine = self.second(x).relu().mean((2, 3))
+            return self.last(fine + self.second(coarse).flatten(1))
+
+    model, x = seeded(TwoScales), torch.rand(2, 3, 8, 8)
+    options = {"methods": ["grad_cam"], "metrics": ["sensitivity_max"], "n_perturb_samples": 2}
+    found, named = (cg.compare(model, x, 1, layer=layer, **options) for layer in (None, "second"))
+    assert found.layer == "second"
+    assert torch.equal(found.maps["grad_cam"], named.maps["grad_cam"])
+    assert found.rows == named.rows
+
+
 def test_another_run_begins_when_the_graph_of_the_first_is_gone():
     alive, graphs = [], []
 
