@@ -13,8 +13,6 @@ from torch.nn import functional as F  # noqa: N812
 import captum_guided_ext as cg
 from captum_guided_ext import NoRectifierError
 
-# --- without a rectifier ----------------------------------------------------------------------
-
 
 def test_both_errors_are_value_errors():
     assert issubclass(NoRectifierError, ValueError)
@@ -97,9 +95,6 @@ def test_a_rectifier_off_the_way_from_target_to_input_does_not_count(build, rule
         METHODS[rule](model).attribute(x, target=1)
 
 
-# --- beside rectifiers ------------------------------------------------------------------------
-
-
 class Extended(torch.autograd.Function):
     """The extension as it is stated: max(g, 0) * f'(x) where x > 0, and for DeconvNet max(g, 0)."""
 
@@ -159,9 +154,6 @@ def test_glu_keeps_its_gradient_under_the_extension_too():
     )
     said = "left alone, with their own gradient: 1 GLU"
     assert_right(model, x, "deconvolution", warns=said, extend_to_activations=True)
-
-
-# --- the extension to other activations -------------------------------------------------------
 
 
 ACTIVATIONS = {

@@ -18,8 +18,6 @@ from torch.nn import functional as F  # noqa: N812
 
 import captum_guided_ext as cg
 
-# --- training mode ----------------------------------------------------------------------------
-
 
 def with_both():
     return perceptron(nn.BatchNorm1d(8), nn.Dropout(0.2))
@@ -82,9 +80,6 @@ def test_training_mode_warns_in_every_class():
     ):
         messages = warned(call)[1]
         assert len([m for m in messages if "training mode with Dropout" in m]) == 1
-
-
-# --- maps of zeros ----------------------------------------------------------------------------
 
 
 def linear_network(*weights):
@@ -207,9 +202,6 @@ def test_a_cam_that_is_zero_in_one_example():
     messages = warned(lambda: cg.GuidedGradCam(one_channel(), "1").attribute(x, 0))[1]
     said = "the Grad-CAM is zero everywhere in example 1: the layer's activation is zero."
     assert messages[0] == said
-
-
-# --- what is left alone, and where a warning points -------------------------------------------
 
 
 @pytest.mark.parametrize(
