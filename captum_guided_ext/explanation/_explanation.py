@@ -155,9 +155,10 @@ class Explanation(Result):
         """
         if stem is not None and Path(stem).name != stem:
             raise DataError(f"{stem!r} cannot be the name of a file in {folder}")
-        return write_files(Path(folder), self._files(stem or self.stem))
+        return write_files(Path(folder), self._files(stem))
 
-    def _files(self, stem: str = "") -> dict[str, bytes]:
+    def _files(self, stem: str | None = None) -> dict[str, bytes]:
+        stem = stem or self.stem
         return {
             f"{stem}.png": png(self.plot()),
             f"{stem}.json": json.dumps(self.to_dict(), indent=2).encode(),

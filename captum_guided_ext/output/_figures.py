@@ -94,7 +94,7 @@ def draw_maps(
             _set_title(axes, panel.title)
             axes.set_xlabel("\n".join(panel.caption), fontsize=8)
     if title:
-        figure.suptitle(title, fontsize=13, fontweight="bold")
+        figure.suptitle(_literal(title), fontsize=13, fontweight="bold")
     _draw_scale(figure, grid, columns)
     return figure
 
@@ -171,8 +171,13 @@ def _clear(axes: Axes) -> None:
 
 
 def _set_title(axes: Axes, title: str) -> None:
-    """Write a title, a long one on several lines, and no "$" as the beginning of mathematics."""
-    axes.set_title(fill(title, _TITLE_WIDTH).replace("$", r"\$"), fontsize=11)
+    """Write a title, a long one on several lines."""
+    axes.set_title(_literal(fill(title, _TITLE_WIDTH)), fontsize=11)
+
+
+def _literal(text: str) -> str:
+    """Return ``text`` as it must be given to matplotlib, for which "$" begins mathematics."""
+    return text.replace("$", r"\$")
 
 
 def _draw_picture(axes: Axes, panel: PicturePanel) -> None:

@@ -1,6 +1,7 @@
 """explain(), its report, its rows, its figure and its files, on a network with known answers."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,12 +124,13 @@ def test_the_report_in_words(picture):
 
 
 def test_the_figure(picture):
-    figure = explain(network(), picture, name="halves.png", target="right").plot()
+    own = replace(network(), categories=("left $", "right $"))
+    figure = explain(own, picture, name="1$ or $2", target="right $").plot()
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     methods = ["Gradient", "Deconvolution", "Guided backprop", "Grad-CAM", "Guided Grad-CAM"]
-    assert titles == ["halves.png", *methods]
-    assert "explained: right" in figure.get_suptitle()
-    assert "prediction: left" in figure.get_suptitle()
+    assert titles == [r"1\$ or \$2", *methods]  # or else matplotlib takes it for mathematics
+    assert r"explained: right \$ (" in figure.get_suptitle()
+    assert r"prediction: left \$ (" in figure.get_suptitle()
     (guided,) = [a for a in figure.axes if a.get_title() == "Guided backprop"]
     (drawn,) = guided.get_images()
     assert (drawn.norm.vmin, drawn.norm.vmax) == (-1, 1)  # one scale for every panel
