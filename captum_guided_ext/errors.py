@@ -7,6 +7,8 @@
         ├── NoRectifierError      the rule would change nothing on this network
         ├── OpaqueGraphError      a rectifier may hide where nobody can look
         ├── ModelError            a network, its weights, a layer, a target or a device
+        │   └── TargetError       a target or a neuron; Captum's AssertionError too
+        │       └── TargetRangeError  out of range; Captum's IndexError too
         ├── DataError             inputs, pictures, regions, data sets, folders of results
         └── CaptumVersionError    an installed Captum that lacks something
     RuntimeError
@@ -27,6 +29,7 @@ import torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import FrameType
 
 __all__ = [
     "CaptumGuidedError",
@@ -36,8 +39,11 @@ __all__ = [
     "NoRectifierError",
     "OpaqueGraphError",
     "OtherProcessError",
+    "TargetError",
+    "TargetRangeError",
     "brief",
     "nearest",
+    "users_line",
     "warn_user",
 ]
 
@@ -63,6 +69,14 @@ class OpaqueGraphError(CaptumGuidedError):
 
 class ModelError(CaptumGuidedError):
     """A network, its weights, a layer, a target or a device that is not there or does not fit."""
+
+
+class TargetError(ModelError, AssertionError):
+    """A target or a neuron that is missing or does not fit; Captum raises ``AssertionError``."""
+
+
+class TargetRangeError(TargetError, IndexError):
+    """A target or a neuron that is out of range, for which Captum raises ``IndexError``."""
 
 
 class DataError(CaptumGuidedError):
@@ -109,7 +123,19 @@ def warn_user(message: str) -> None:
     The first frame outside this package, Captum and torch is the user's, however many
     wrappers (``NoiseTunnel``, a decorator, a module's ``__call__``) lie between.
     """
-    level, frame = 1, sys._getframe(0)  # noqa: SLF001 - inspect.stack() reads every source file
+    level, _ = _users_frame()
+    warnings.warn(message, UserWarning, stacklevel=level)
+
+
+def users_line() -> str:
+    """Return the caller's own line, which :func:`warn_user` points at, as ``"model.py:12"``."""
+    _, frame = _users_frame()
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+
+def _users_frame() -> tuple[int, FrameType]:
+    """Return the user's frame, and how many frames it lies above the caller of this function."""
+    level, frame = 0, sys._getframe(0)  # noqa: SLF001 - inspect.stack() reads every source file
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_THE_USERS):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, UserWarning, stacklevel=level)
+    return level, frame

@@ -72,7 +72,7 @@ def per_sample(
 
 def summed(products: Tensor) -> Tensor:
     """Return the sum of each example, ``(N, ...)`` to ``(N,)``, in single precision at least."""
-    return widened(products).flatten(1).sum(dim=1)
+    return widened(products).reshape(len(products), -1).sum(dim=1)
 
 
 def widened(values: Tensor) -> Tensor:

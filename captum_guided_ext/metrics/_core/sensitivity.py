@@ -307,7 +307,7 @@ def _vector_norm(norm_ord: str | float) -> float:
 
 def _norm(maps: Sequence[Tensor], order: float) -> Tensor:
     """Return the norm of each example over all of its tensors, in single precision at least."""
-    flat = torch.cat([one.flatten(1) for one in maps], dim=1)
+    flat = torch.cat([one.reshape(len(one), -1) for one in maps], dim=1)
     norm: Tensor = torch.linalg.vector_norm(widened(flat), ord=order, dim=1)
     return norm
 
