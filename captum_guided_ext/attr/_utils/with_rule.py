@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+import dataclasses
+import inspect
+import threading
+from typing import TYPE_CHECKING, Any
 
 from captum.attr import (
     LRP,
@@ -23,6 +26,7 @@ from captum_guided_ext.attr._utils.gradient import rule_gradient_func
 from captum_guided_ext.autograd import as_rule
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TypeVar
 
     from captum_guided_ext.autograd import BackwardRule
@@ -55,7 +59,8 @@ def with_rule(attribution: AttributionT, rule: BackwardRule | str) -> Attributio
             "guided"), or a rule of your own.
 
     Raises:
-        TypeError: for a method that would ignore the rule, saying which way there is.
+        TypeError: for a method that would ignore the rule, saying which way there is; by the copy's
+            ``attribute``, if it returns without having asked for gradients.
         ValueError: for an unknown name of a rule.
 
     Example:
@@ -68,5 +73,49 @@ def with_rule(attribution: AttributionT, rule: BackwardRule | str) -> Attributio
     if not isinstance(attribution, GradientAttribution):
         raise TypeError(f"with_rule needs a gradient attribution, and {name} takes no gradients")
     ruled = copy.copy(attribution)
-    ruled.gradient_func = rule_gradient_func(as_rule(rule))
+    ruled.gradient_func = _Counted(rule_gradient_func(as_rule(rule)))
+    ruled.attribute = _Following(ruled)
     return ruled
+
+
+_asked = threading.local()
+
+
+def _times_asked() -> int:
+    """Return how often this thread has asked for gradients under a rule."""
+    return getattr(_asked, "times", 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Counted:
+    gradient_func: Callable[..., Any]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        _asked.times = _times_asked() + 1
+        return self.gradient_func(*args, **kwargs)
+
+
+class _Following:
+    """The method's ``attribute``, that raises where it returns without having asked for gradients.
+
+    Called as a function of the method itself, by Captum's ``NoiseTunnel``, it is ``__wrapped__``.
+    """
+
+    def __init__(self, method: Attribution) -> None:
+        self._method = method
+        self.__doc__ = type(method).attribute.__doc__
+        self.__signature__ = inspect.signature(method.attribute)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__wrapped__(self._method, *args, **kwargs)
+
+    def __wrapped__(self, method: Attribution, /, *args: Any, **kwargs: Any) -> Any:
+        before = _times_asked()
+        attributions = type(method).attribute(method, *args, **kwargs)
+        if _times_asked() == before:
+            raise TypeError(
+                f"with_rule does not apply to {type(method).__name__}: its attribute() never asks "
+                "self.gradient_func for gradients, and so ignored the rule. Have it call "
+                "self.gradient_func(forward_func, inputs, target, additional_forward_args)"
+            )
+        return attributions
