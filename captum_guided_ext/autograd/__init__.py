@@ -14,7 +14,7 @@ from captum_guided_ext.autograd._checks import (
     warn_of_zero,
     zero_examples,
 )
-from captum_guided_ext.autograd._forward_pass import ForwardPass, rectifiers
+from captum_guided_ext.autograd._forward_pass import ForwardPass, Override, rectifiers
 from captum_guided_ext.autograd._guided_relu import GuidedReLU
 from captum_guided_ext.autograd._path import RectifierReport, listed
 from captum_guided_ext.autograd._recording import Call
@@ -29,6 +29,7 @@ __all__ = [
     "Call",
     "ForwardPass",
     "GuidedReLU",
+    "Override",
     "RectifierReport",
     "as_rule",
     "check_finite",

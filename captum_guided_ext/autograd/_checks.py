@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_guided_ext import _captum
-from captum_guided_ext.errors import DataError, ModelError, warn_user
+from captum_guided_ext.errors import DataError, TargetError, TargetRangeError, warn_user
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +30,8 @@ def check_inputs(inputs: Any) -> tuple[Tensor, ...]:
         name = f"inputs[{index}]"
         if not isinstance(x, Tensor):
             raise TypeError(f"{name} must be a tensor, not {_type(x)}")
+        if (kind := _kind_of_tensor(x)) is not None:
+            raise TypeError(f"{name} is {kind[0]}, and attributions are of dense ones: {kind[1]}")
         if not x.is_floating_point():
             raise TypeError(
                 f"{name} has dtype {x.dtype}, and only real floating-point tensors have the "
@@ -40,6 +42,20 @@ def check_inputs(inputs: Any) -> tuple[Tensor, ...]:
             raise DataError(f"{name} has shape {tuple(x.shape)}: there is nothing to explain")
         check_finite(x, name)
     return formatted
+
+
+def _kind_of_tensor(x: Tensor) -> tuple[str, str] | None:
+    """Return what a tensor is that no attribution is made of, and what to do."""
+    if type(x).__module__.startswith("torch.distributed.") and hasattr(x, "full_tensor"):
+        return "a DTensor", "pass .full_tensor()"
+    if x.is_nested:
+        return (
+            "a nested tensor",
+            "pass the examples one by one, or padded with .to_padded_tensor(0.0)",
+        )
+    if x.layout is not torch.strided:
+        return f"a tensor of layout {x.layout}", "convert it with .to_dense()"
+    return None
 
 
 def check_finite(values: Tensor, name: str) -> None:
@@ -78,7 +94,7 @@ def select_target(output: Tensor, target: TargetType) -> Tensor:
             returns one value per example.
 
     Raises:
-        ModelError: if ``target`` is missing, of a wrong kind or length, or out of range; the
+        TargetError: if ``target`` is missing, of a wrong kind or length, or out of range; the
             message says what the range is.
     """
     if isinstance(target, Tensor):
@@ -87,15 +103,20 @@ def select_target(output: Tensor, target: TargetType) -> Tensor:
     try:
         scores: Tensor = _captum.select_targets(output, target)
     except (AssertionError, IndexError, RuntimeError) as error:
-        raise ModelError(
+        raise like(error)(
             f"target {target!r} does not fit an output of shape {tuple(output.shape)}: {error}"
         ) from error
     if target is None and (per_example := _values_per_example(scores)) > 1:
-        raise ModelError(
+        raise TargetError(
             f"target is missing: the output has shape {tuple(output.shape)}, {per_example} values "
             f"per example, and one of them is explained at a time. Pass target={_range(output)}"
         )
     return one_per_example(scores, output, f"target {target!r}")
+
+
+def like(error: Exception) -> type[TargetError]:
+    """Return the error of ours that a caller who catches Captum's ``error`` catches, too."""
+    return TargetRangeError if isinstance(error, IndexError) else TargetError
 
 
 def one_per_example(chosen: Tensor, whole: Tensor, choice: str) -> Tensor:
@@ -107,11 +128,11 @@ def one_per_example(chosen: Tensor, whole: Tensor, choice: str) -> Tensor:
         choice: The selector, for the message.
 
     Raises:
-        ModelError: if it holds more.
+        TargetError: if it holds more.
     """
     per_example = _values_per_example(chosen)
     if per_example > 1:
-        raise ModelError(
+        raise TargetError(
             f"{choice} leaves {per_example} values per example of shape {tuple(whole.shape)}: "
             "give one index for each dimension after the first"
         )
@@ -132,7 +153,7 @@ def _check_range(output: Tensor, target: TargetType) -> None:
     """Refuse an index out of range by name: on a GPU, ``gather`` would end the process instead."""
     if isinstance(target, Tensor):
         if target.is_floating_point() or target.is_complex():
-            raise ModelError(f"target has dtype {target.dtype}: class indices are integers")
+            raise TargetError(f"target has dtype {target.dtype}: class indices are integers")
         indices: Sequence[Any] = target.flatten().tolist()
     else:
         indices = target if isinstance(target, list) else [target]
@@ -140,7 +161,9 @@ def _check_range(output: Tensor, target: TargetType) -> None:
         places = index if isinstance(index, tuple) else (index,)
         for place, size in zip(places, output.shape[1:], strict=False):
             if isinstance(place, int) and not -size <= place < size:
-                raise ModelError(f"target {index!r} is out of range: it must be {_range(output)}")
+                raise TargetRangeError(
+                    f"target {index!r} is out of range: it must be {_range(output)}"
+                )
 
 
 def zero_examples(maps: Sequence[Tensor]) -> list[int]:

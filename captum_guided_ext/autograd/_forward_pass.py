@@ -8,21 +8,24 @@ and the activation at a layer. Every method of this package is built on it.
 from __future__ import annotations
 
 import threading
+import weakref
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.autograd.graph import get_gradient_edge
+from torch.utils.checkpoint import CheckpointError
 
 from captum_guided_ext import _captum
 from captum_guided_ext.autograd import _checks as checks
-from captum_guided_ext.autograd._nodes import COMPILED
+from captum_guided_ext.autograd._eager import as_written
 from captum_guided_ext.autograd._path import RulePath
 from captum_guided_ext.autograd._recording import Call, own_records, recorded, watched_calls
-from captum_guided_ext.autograd._reruns import InPlaceAsCopy, forced_eager, rewinder
+from captum_guided_ext.autograd._remembered import known_of
 from captum_guided_ext.autograd._rules import GRADIENT, BackwardRule, as_rule
-from captum_guided_ext.autograd._twins import shadow_of
-from captum_guided_ext.errors import ModelError
+from captum_guided_ext.autograd._second_look import Buffers, SecondLook
+from captum_guided_ext.errors import ModelError, OpaqueGraphError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +35,10 @@ if TYPE_CHECKING:
     from captum_guided_ext._captum import TargetType
     from captum_guided_ext.autograd._path import RectifierReport
 
+    ChooseLayer = Callable[[Sequence[tuple[str, Call]], Tensor], Call]
+
+Override = Collection[str] | Mapping[str, bool]
+
 
 class ForwardPass:
     """One forward pass of a model on a batch, from which backward passes are asked for.
@@ -40,9 +47,10 @@ class ForwardPass:
     their ``requires_grad`` nor their values change, and several threads may run the same model
     on the same tensors. The graph lives as long as this object.
 
-    The model runs exactly once. Only where an in-place ReLU on a view or a compiled function hides
-    a rectifier is it run again, with the same random numbers and, in training mode, the same
-    buffers; state that it keeps elsewhere sees both calls.
+    The model runs exactly once, except in the first forward pass of a model whose graph does not
+    show its rectifiers (in place on a view, or spelled by arithmetic) or whose layer is written to
+    in place behind it. It runs twice then, with its buffers put back in between; state that it
+    keeps elsewhere sees both calls. That is remembered as long as the model lives.
 
     Args:
         forward_func: A module or any callable that returns a tensor.
@@ -56,6 +64,10 @@ class ForwardPass:
             reason why none is.
         at_layer_input: Remember the input of ``layer`` instead of its output.
         device_ids: The order of the devices of a ``DataParallel`` model, if it is wrapped.
+        override: Clamps at 0 to override wherever they stand, by the labels that
+            :func:`rectifiers` prints, such as ``["clamp(min=0)"]``; or a mapping from labels to
+            whether they are. Default: by where they stand. One on the input, in front of a root, a
+            logarithm or a division, or multiplied with what it was made from is no activation.
 
     Attributes:
         output: What the model returned, with its graph.
@@ -74,9 +86,10 @@ class ForwardPass:
         additional_forward_args: object = None,
         *,
         layer: nn.Module | None = None,
-        choose_layer: Callable[[Sequence[tuple[str, Call]], Tensor], Call] | None = None,
+        choose_layer: ChooseLayer | None = None,
         at_layer_input: bool = False,
         device_ids: Sequence[int] | None = None,
+        override: Override = (),
     ) -> None:
         self.inputs = checks.check_inputs(inputs)
         checks.warn_if_training(forward_func)
@@ -88,82 +101,85 @@ class ForwardPass:
         self._calls: list[Call] = []
         self._at_layer_input = at_layer_input
         self._device_ids = device_ids or getattr(forward_func, "device_ids", None)
-        self._not_opened: Exception | None = None
+        self._override = _by_label(override)
         self._lock = threading.RLock()  # hooks sit on this graph's nodes for one answer at a time
         self._run_until_seen(forward_func)
 
-    def _run_until_seen(self, forward_func: Callable[..., Any]) -> None:
-        shadow, twins = shadow_of(forward_func)
-        layer = twins.get(self._layer, self._layer) if self._layer is not None else None
-        rewind = rewinder(shadow, self.inputs)
-        try:
-            self._run(shadow, layer)
-        except Exception as error:
-            if shadow is forward_func:
-                raise
-            # Not every script can be lowered. Without its traceback, which would hold the graph.
-            self._not_opened = error.with_traceback(None)
-            shadow, layer = forward_func, self._layer
-            rewind()
-            self._run(shadow, layer)
-        if (choose := self._choose_layer) is not None:
-            layer, is_recorded = self._chosen(shadow, choose)
-            if not is_recorded and not self._opaque:
-                rewind()
-                self._run(shadow, layer)
-        if self._opaque:
-            rewind()
-            self._run(shadow, layer, in_place_as_copy=True, eager=COMPILED in self._opaque)
+    def _run_until_seen(self, model: Callable[..., Any]) -> None:
+        known = known_of(model)
+        buffers = None if known.has_run else Buffers(model)
+        layer = self._layer
+        if self._choose_layer is not None and known.layer is not None:
+            layer = known.layer()
+        look = SecondLook(self._data) if known.needs_a_second_look else None
+        self._run(model, layer, look)
+        again = self._choose_layer is not None and self._chosen(model, self._choose_layer)
+        hidden = self._hidden
+        if look is None and not hidden <= known.looked_at:
+            look, again = SecondLook(self._data), True
+        if again:
+            (buffers or Buffers(model)).put_back()
+            self._run(model, self._layer, look)
+            if look is not None and look.found:
+                known.needs_a_second_look = True
+            elif look is not None:
+                known.looked_at |= hidden
+        known.has_run = True
+        if self._layer is not None and again:
+            known.layer = weakref.ref(self._layer)
 
-    def _chosen(
-        self, model: Any, choose: Callable[[Sequence[tuple[str, Call]], Tensor], Call]
-    ) -> tuple[nn.Module | None, bool]:
-        """Return the layer that is chosen, and whether what it put out could be recorded."""
+    def _chosen(self, model: Any, choose: ChooseLayer) -> bool:
+        """Choose the layer, and say whether the model has to run again to record its output."""
         names = {module: name for name, module in model.named_modules() if name}
         calls = [(names[call.module], call) for call in self._calls if call.module in names]
         self._calls = []  # and with them the outputs that are not wanted
+        self._choose_layer = None
         try:
             layer = choose(calls, self.output).module
         except ModelError as error:
             self.no_layer = self.no_layer or str(error)
-            return None, True
-        self._choose_layer = None
+            self._record([])
+            return False
         self.layer_name, self._layer = names[layer], layer
         # A module may be called many times: as a layer that was named, it is its last call.
         of_the_layer = [call for _, call in calls if call.module is layer]
-        self._record([(call.output,) for call in of_the_layer if call.output is not None])
-        return layer, all(call.is_intact for call in of_the_layer)
+        if self._recorded_layer is not layer:
+            self._record([(call.output,) for call in of_the_layer if call.output is not None])
+            return not all(call.is_intact for call in of_the_layer)
+        return False
 
     def _run(
-        self,
-        model: Callable[..., Any],
-        layer: nn.Module | None,
-        *,
-        in_place_as_copy: bool = False,
-        eager: bool = False,
+        self, model: Callable[..., Any], layer: nn.Module | None, look: SecondLook | None
     ) -> None:
         for name in ("output", "_path", "_recorded"):  # the graph of a run before this one
             vars(self).pop(name, None)
-        in_place = InPlaceAsCopy()
         with ExitStack() as stack:
             stack.enter_context(_autograd_on())
             leaves = tuple(_leaf(x) for x in self.inputs)
             given = tuple(leaf.clone() for leaf in leaves)
             with torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001 - a subclass may add nodes
                 goals = tuple(get_gradient_edge(leaf).node for leaf in leaves)
-            if eager:
-                stack.enter_context(forced_eager())
-            if in_place_as_copy:
-                stack.enter_context(in_place)
+            not_opened = stack.enter_context(as_written())
             records = stack.enter_context(recorded(layer, at_input=self._at_layer_input))
             if self._choose_layer is not None:
                 self._calls = self._watched(stack)
+            if look is not None:
+                stack.enter_context(look)
             output = _captum.run_forward(_taking_arguments(model), given, None, self._arguments)
         self.output = checks.check_output(output)
         self._leaves, self._goals = leaves, goals
-        self._harmless = in_place.harmless
+        self._not_opened = not_opened[0] if not_opened else None
+        self._look = look and (look.seen, look.out_of_reach)
+        self._recorded_layer = layer
         self._path = self._path_from([self.output])
+        self._records = records
         self._record(records)
+
+    @property
+    def _data(self) -> list[Tensor]:
+        """What the model takes beside the inputs, which is no constant of its own."""
+        extra = self._arguments if isinstance(self._arguments, tuple) else (self._arguments,)
+        return [one for one in extra if isinstance(one, torch.Tensor)]
 
     def _watched(self, stack: ExitStack) -> list[Call]:
         try:
@@ -174,10 +190,14 @@ class ForwardPass:
 
     def _record(self, records: Sequence[tuple[Tensor, ...]]) -> None:
         self._recorded = own_records(records, self._goals)
-        self._opaque = self._path.opaque + self._path_from(self._recorded_tensors).opaque
+        paths = self._path, self._path_from(self._recorded_tensors)
+        self._hidden = paths[0].hidden + paths[1].hidden
 
     def _path_from(self, tensors: Sequence[Tensor]) -> RulePath:
-        return RulePath(tensors, self._goals, harmless=self._harmless)
+        seen, out_of_reach = self._look or ({}, {})
+        return RulePath(
+            tensors, self._goals, seen=seen, out_of_reach=out_of_reach, override=self._override
+        )
 
     @property
     def _recorded_tensors(self) -> list[Tensor]:
@@ -303,7 +323,8 @@ class ForwardPass:
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
-        with self._lock, _autograd_on():
+        # As written, for a checkpoint runs its part of the model again.
+        with self._lock, _autograd_on(), as_written():
             yield
 
     def _backward(
@@ -314,12 +335,20 @@ class ForwardPass:
         *,
         warn_if_zero: bool = False,
     ) -> tuple[Tensor, ...]:
-        with path.applied(rule):
-            gradients = torch.autograd.grad(
-                [one for several in scores for one in torch.unbind(several)],
-                self._leaves,
-                retain_graph=True,
-            )
+        try:
+            with path.applied(rule):
+                gradients = torch.autograd.grad(
+                    [one for several in scores for one in torch.unbind(several)],
+                    self._leaves,
+                    retain_graph=True,
+                )
+        except RuntimeError as error:
+            if not isinstance(error, CheckpointError) and "TorchScript" not in str(error):
+                raise
+            raise OpaqueGraphError(
+                "a checkpoint around a script computes it again in another way than the first "
+                "time: explain the model without checkpoints"
+            ) from error
         for index, gradient in enumerate(gradients):
             checks.check_finite(gradient, f"the {rule.name} attribution of inputs[{index}]")
         if warn_if_zero and (zero := checks.zero_examples(gradients)):
@@ -356,11 +385,7 @@ class ForwardPass:
 
     def _layer_records(self) -> list[tuple[Tensor, ...]]:
         if not self._recorded:
-            raise ModelError(
-                f"layer {_name(self._layer)} put out nothing that depends on the inputs in this "
-                "forward pass: it was not called (as happens inside a scripted or traced model), "
-                "or its output is detached"
-            )
+            raise ModelError(f"layer {_name(self._layer)} {self._records.why_none()}")
         devices = _captum.sort_key_list(list(self._recorded), self._device_ids)
         return [self._recorded[device] for device in devices]
 
@@ -369,7 +394,8 @@ class ForwardPass:
             if goal not in path.reached_inputs:
                 raise ModelError(
                     f"inputs[{index}] has no path to {what}: it is unused, or detached inside the "
-                    "model (detach(), .data, numpy(), torch.no_grad(), rounding or argmax)"
+                    "model (detach(), .data, numpy(), torch.no_grad(), rounding or argmax, a "
+                    "script frozen by torch.jit.optimize_for_inference)"
                 )
 
 
@@ -377,6 +403,8 @@ def rectifiers(
     forward_func: Callable[..., Any],
     inputs: Tensor | tuple[Tensor, ...],
     additional_forward_args: object = None,
+    *,
+    override: Override = (),
 ) -> RectifierReport:
     """Return what lies between a model's outputs and its inputs, as data.
 
@@ -386,6 +414,8 @@ def rectifiers(
         forward_func: A module or any callable that returns a tensor.
         inputs: A tensor or tuple of tensors, with the examples along dimension 0.
         additional_forward_args: Further arguments, as in Captum.
+        override: Clamps at 0 that are overridden wherever they stand, by label, see
+            :class:`ForwardPass`.
 
     Returns:
         What a rule overrides, what it leaves alone, and what cannot be looked into, each as
@@ -395,7 +425,15 @@ def rectifiers(
         >>> rectifiers(torchvision.models.mobilenet_v2(), torch.rand(1, 3, 224, 224)).overridden
         {'ReLU6': 35}
     """
-    return ForwardPass(forward_func, inputs, additional_forward_args).rectifiers()
+    forward_pass = ForwardPass(forward_func, inputs, additional_forward_args, override=override)
+    return forward_pass.rectifiers()
+
+
+def _by_label(override: Override) -> dict[str, bool]:
+    """Return whether a clamp is overridden, by its label."""
+    if isinstance(override, str):  # ``"clamp(min=0)"`` is a collection of letters
+        override = [override]
+    return dict(override) if isinstance(override, Mapping) else dict.fromkeys(override, True)
 
 
 @contextmanager
@@ -424,7 +462,7 @@ def _select_neuron(record: tuple[Tensor, ...], selector: Any) -> Tensor:
     try:
         neuron: Tensor = _captum.select_neuron(record, selector)
     except (AssertionError, IndexError) as error:
-        raise ModelError(
+        raise checks.like(error)(
             f"neuron_selector {selector!r} does not fit the layer's shape {shapes}: {error}"
         ) from error
     return checks.one_per_example(neuron, record[0], f"neuron_selector {selector!r}")

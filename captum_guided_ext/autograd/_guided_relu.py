@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from captum_guided_ext.autograd._forward_pass import rectifiers
+from captum_guided_ext.autograd._path import listed
 from captum_guided_ext.autograd._rules import GUIDED, BackwardRule, as_rule
-from captum_guided_ext.errors import NoRectifierError
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from captum_guided_ext.errors import ModelError, NoRectifierError, warn_user
 
 
 class _RuledReLU(torch.autograd.Function):
@@ -40,58 +39,119 @@ class GuidedReLU(nn.Module):
     Args:
         rule: What is sent back: a rule or its name. Default: ``GUIDED``.
         ceiling: The largest output, 6 for a ReLU6. Default: None, no ceiling.
+        inplace: Write to the input, as ``nn.ReLU(inplace=True)`` does. Default: False.
 
     Shape:
         Input and output: any shape, the same.
     """
 
-    def __init__(self, rule: BackwardRule | str = GUIDED, *, ceiling: float | None = None) -> None:
+    def __init__(
+        self,
+        rule: BackwardRule | str = GUIDED,
+        *,
+        ceiling: float | None = None,
+        inplace: bool = False,
+    ) -> None:
         super().__init__()
         self.rule = as_rule(rule)
         self.ceiling = ceiling
+        self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` clamped to [0, ceiling]."""
         rule = self.rule
         out: Tensor = _RuledReLU.apply(x, self.ceiling, rule.clips_gradient, rule.gated_by_input)
-        return out
+        return x.copy_(out) if self.inplace else out
 
     def extra_repr(self) -> str:
         """Return the rule's name for the module's printed form."""
-        return self.rule.name
+        return f"{self.rule.name}, inplace=True" if self.inplace else self.rule.name
 
     @classmethod
-    def convert(cls, module: nn.Module, rule: BackwardRule | str = GUIDED) -> nn.Module:
-        """Replace every ``nn.ReLU`` and ``nn.ReLU6`` in ``module``, and return it.
+    def convert(
+        cls,
+        module: nn.Module,
+        rule: BackwardRule | str = GUIDED,
+        *,
+        example_inputs: Tensor | tuple[Tensor, ...] | None = None,
+        strict: bool = False,
+    ) -> nn.Module:
+        """Turn every rectifier module in ``module`` into a ``GuidedReLU``, and return it.
 
-        In the manner of ``nn.SyncBatchNorm.convert_sync_batchnorm``: containers are changed in
-        place, so convert a copy where the model is still needed as it is. Calls of ``F.relu`` are
-        no modules and stay as they are; ``rectifiers(model, inputs)`` lists them.
+        Rectifier modules are ``nn.ReLU``, ``nn.ReLU6``, ``nn.Hardtanh(0, c)`` and
+        ``nn.Threshold(0, 0)``; a subclass with a ``forward`` of its own is another function, and
+        is left alone. They stay the same objects, with their hooks and whatever refers to them, and
+        become of another class: convert a copy where the model is still needed as it is.
+
+        **Rectifiers that are no modules stay as they are**: ``F.relu``, ``x.clamp(min=0)``, what
+        is inside a script or an ``nn.RNN``. Half of densenet121 is converted, say. With
+        ``example_inputs`` the graph is looked at, and they are named; without, nothing can tell.
+
+        Args:
+            module: A module, or a rectifier itself.
+            rule: What is sent back: a rule or its name. Default: ``GUIDED``.
+            example_inputs: What the model takes, for one forward pass of the converted model.
+                Default: None, do not look.
+            strict: Raise instead of warn where ``example_inputs`` show a rectifier that is not
+                converted; the model is then as it was. Default: False.
 
         Raises:
-            NoRectifierError: if there is no such module to replace.
+            NoRectifierError: if there is no such module.
+            ModelError: if ``strict``, and a rectifier is no module.
+
+        Warns:
+            UserWarning: if ``example_inputs`` show a rectifier that is not converted.
         """
-        converted, count = cls._convert(module, as_rule(rule), {})
-        if count == 0:
+        rule = as_rule(rule)
+        found = [(one, ceiling) for one in module.modules() for ceiling in _ceilings(one)]
+        if not found:
             raise NoRectifierError(
                 f"{type(module).__name__} holds no nn.ReLU or nn.ReLU6 module to convert; "
                 "GuidedBackprop also finds rectifiers called as functions"
             )
-        return converted
+        before = [(one, type(one), dict(vars(one))) for one, _ in found]
+        for one, ceiling in found:
+            one.__class__ = cls
+            one.rule, one.ceiling = rule, ceiling  # type: ignore[assignment]
+        try:
+            if example_inputs is not None:
+                _check_the_rest(module, example_inputs, strict=strict)
+        except BaseException:
+            for one, kind, attributes in before:
+                one.__class__ = kind
+                vars(one).clear()
+                vars(one).update(attributes)
+            raise
+        return module
 
-    @classmethod
-    def _convert(
-        cls, module: nn.Module, rule: BackwardRule, done: dict[nn.Module, Self]
-    ) -> tuple[nn.Module, int]:
-        if isinstance(module, (nn.ReLU, nn.ReLU6)):
-            ceiling = 6.0 if isinstance(module, nn.ReLU6) else None
-            guided = cls(rule, ceiling=ceiling).train(module.training)
-            return done.setdefault(module, guided), 1
-        count = 0
-        for name, child in list(module._modules.items()):  # noqa: SLF001 - named_children() skips a module's second name
-            if child is None:
-                continue
-            converted, found = cls._convert(child, rule, done)
-            setattr(module, name, converted)
-            count += found
-        return module, count
+
+def _ceilings(module: nn.Module) -> list[float | None]:
+    """Return the ceiling of a rectifier module, None where it has none, in a list; else nothing."""
+    forward = getattr(type(module), "forward", None)
+    if "forward" in vars(module):  # one of the instance's own
+        return []
+    if forward is nn.ReLU.forward:
+        return [None]
+    if isinstance(module, nn.Hardtanh) and forward in (nn.Hardtanh.forward, nn.ReLU6.forward):
+        return [float(module.max_val)] if module.min_val == 0 else []
+    if isinstance(module, nn.Threshold) and forward is nn.Threshold.forward:
+        return [None] if module.threshold == 0 == module.value else []
+    return []
+
+
+def _check_the_rest(module: nn.Module, inputs: Any, *, strict: bool) -> None:
+    report = rectifiers(module, inputs)
+    opaque = {
+        label: count for label, count in report.opaque.items() if label != _RuledReLU.__name__
+    }
+    if not report.overridden and not opaque:
+        return
+    rest = {**report.overridden, **opaque}
+    message = (
+        f"{type(module).__name__} has rectifiers, or parts that may hide one, that are no modules "
+        f"and were not converted: {listed(rest)}. They send back the plain gradient. Write them as "
+        "modules, or use GuidedBackprop, which needs no modules"
+    )
+    if strict:
+        raise ModelError(message)
+    warn_user(message)

@@ -7,6 +7,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.autograd.function import BackwardCFunction
+
+from captum_guided_ext.autograd._spellings import SpelledRectifier
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +22,9 @@ class Role(enum.Enum):
     RECTIFIER = "overridden"
     ACTIVATION = "left alone"
     GATED_UNIT = "left alone too"  # GLU: its input has twice the places of its output
+    CLAMP = "no activation"  # a clamp at 0 that guards a number or gates its own input
+    ALIKE = "alike"  # returned what a rectifier would have, whatever it is
+    SUSPECT = "arithmetic"  # may spell a rectifier, which only a look at the call can tell
     OPAQUE = "opaque"  # hides its operations, or is known to hide a rectifier
     IN_PLACE = "in place"  # wrote to a view, and this version of torch cannot say what
     FUNCTION = "custom"  # somebody's own autograd.Function: nobody can look inside
@@ -46,16 +52,24 @@ _ACTIVATIONS = {
     "Threshold": "Threshold",
 }
 
-COMPILED = "a compiled function (torch.compile)"
 _OTHERS = {
     "Glu": (Role.GATED_UNIT, "GLU"),
     "DifferentiableGraph": (Role.OPAQUE, "a scripted module (torch.jit.script)"),
-    "CompiledFunction": (Role.OPAQUE, COMPILED),
+}
+# autograd.Functions of torch's own, which are Python classes as a user's are.
+_FUNCTIONS_OF_TORCH = {
+    "CompiledFunction": (Role.OPAQUE, "a compiled function (torch.compile)"),
     "CheckpointFunction": (
         Role.OPAQUE,
         "a reentrant checkpoint (use checkpoint(use_reentrant=False))",
     ),
 }
+# Operations by which a rectifier can be spelled; Mul and the clamps only in some forms.
+_SPELL_RECTIFIERS = frozenset((
+    "Abs", "Addcmul", "Amax", "Fmax", "Fmin", "ForeachClampMin", "ForeachMaximum", "IndexFill",
+    "IndexPut", "Lerp", "MaskedFill", "MaskedScatter", "Max", "Maximum", "Minimum", "Sgn", "Sign",
+    "Sqrt", "Where",
+))  # fmt: skip
 _RELU6_CEILING = 6
 _SIGMOID_AT_0 = 0.5  # Sigmoid keeps what it returned
 _FUSED_RNNS = ("CudnnRnn", "MiopenRnn")
@@ -71,16 +85,19 @@ def operation_of(node: Node) -> str:
     The C++ namespace in front differs between versions, the number behind between overloads:
     ``threshold_`` is ``ThresholdBackward1``.
     """
-    return node.name().rpartition("::")[2].rstrip("0123456789").removesuffix("Backward")
+    name = node.name().rpartition("::")[2]
+    return name.rpartition("Backward")[0] or name
 
 
-def classify(node: Node) -> tuple[Role, str] | None:
+def classify(node: Node) -> tuple[Role, str] | None:  # noqa: PLR0911 - a table
     """Return what ``node`` is to a rule, with a name for people; None where it is plain algebra.
 
     Only scalar ``_saved_*`` attributes are read: a saved tensor may set off the recomputation
     of a checkpoint.
     """
     operation = operation_of(node)
+    if _is_a_function(node) or "CppNode" in node.name():
+        return _classify_function(operation, node)
     if (rectifier := _rectifier_label(operation, node)) is not None:
         return Role.RECTIFIER, rectifier
     if operation in _ACTIVATIONS:
@@ -91,25 +108,83 @@ def classify(node: Node) -> tuple[Role, str] | None:
         return Role.OPAQUE, "a fused ReLU RNN (set torch.backends.cudnn.enabled = False)"
     if operation in _OTHERS:
         return _OTHERS[operation]
-    return (Role.FUNCTION, operation) if _is_custom(node) else None
+    return (Role.SUSPECT, operation) if _may_spell_a_rectifier(operation, node) else None
 
 
-def _rectifier_label(operation: str, node: Node) -> str | None:
-    def saved(attribute: str) -> float | None:
-        if hasattr(node, f"_raw_saved_{attribute}"):
-            return None  # a tensor: the floor of clamp(min=tensor), say
-        value: float | None = getattr(node, f"_saved_{attribute}", None)
-        return value
+def _classify_function(operation: str, node: Any) -> tuple[Role, str] | None:
+    """Look at an ``autograd.Function``, whose name, be it ``Relu``, proves nothing."""
+    if not _is_a_function(node):
+        return Role.FUNCTION, operation
+    source = type(node)._forward_cls  # noqa: SLF001
+    if source is SpelledRectifier:
+        return Role.RECTIFIER, node.label
+    if source.__module__.startswith(_TRANSPARENT_MODULES):
+        return None
+    if source.__module__.startswith("torch.") and operation in _FUNCTIONS_OF_TORCH:
+        return _FUNCTIONS_OF_TORCH[operation]
+    return Role.FUNCTION, operation
 
+
+def _is_a_function(node: Any) -> bool:
+    """Whether ``node`` is that of an ``autograd.Function`` written in Python."""
+    return isinstance(node, BackwardCFunction)
+
+
+def is_spelled(node: Node) -> bool:
+    """Whether ``node`` was put around arithmetic that spells a rectifier."""
+    return getattr(type(node), "_forward_cls", None) is SpelledRectifier
+
+
+def scale_of(node: Any) -> float:
+    """Return what a rectifier multiplies its result with: (x + |x|) is twice the ReLU of x."""
+    return float(node.scale) if is_spelled(node) else 1.0
+
+
+def saved(node: Node, attribute: str) -> float | None:
+    """Return a number that a node has saved; None for what it has not, or a tensor."""
+    if hasattr(node, f"_raw_saved_{attribute}"):
+        return None  # the floor of clamp(min=tensor), say
+    value: float | None = getattr(node, f"_saved_{attribute}", None)
+    return value
+
+
+def _may_spell_a_rectifier(operation: str, node: Node) -> bool:
+    if operation in ("Clamp", "ClampMin", "ClampMax"):
+        bounds = [bound for bound in ("min", "max") if hasattr(node, f"_raw_saved_{bound}")]
+        return bool(bounds) or saved(node, "max") == 0
+    if operation == "Mul":  # by a mask, perhaps
+        constant = [child is None for child, _ in node.next_functions]
+        return constant.count(True) == 1 and _may_be_a_mask(
+            node, "other" if constant[1] else "self"
+        )
+    return operation in _SPELL_RECTIFIERS
+
+
+def _may_be_a_mask(node: Any, attribute: str) -> bool:
+    """Whether a saved factor may have the shape of the product, without unpacking it."""
+    kept = getattr(node, f"_raw_saved_{attribute}", None)
+    # Older torch cannot say what is kept; a hook, as a checkpoint's, would compute it again.
+    if kept is None or getattr(kept, "unpack_hook", kept) is not None:
+        return True
+    return tuple(kept.data.shape) == tuple(node._input_metadata[0].shape)  # noqa: SLF001
+
+
+def _rectifier_label(operation: str, node: Node) -> str | None:  # noqa: PLR0911 - a table
     if operation == "Relu":
         return "ReLU"
-    if operation == "Threshold" and saved("threshold") == 0:
+    if operation == "LeakyRelu" and saved(node, "negative_slope") == 0:
+        return "LeakyReLU(0)"
+    if operation == "Elu" and saved(node, "alpha") == 0 and saved(node, "scale") == 1:
+        return "ELU(0)"
+    if operation == "RreluWithNoise" and saved(node, "lower") == 0 == saved(node, "upper"):
+        return "RReLU(0, 0)"
+    if operation == "Threshold" and saved(node, "threshold") == 0:
         return "Threshold(0)"
-    if operation == "Hardtanh" and saved("min_val") == 0:
-        ceiling = saved("max_val")
+    if operation == "Hardtanh" and saved(node, "min_val") == 0:
+        ceiling = saved(node, "max_val")
         return "ReLU6" if ceiling == _RELU6_CEILING else f"Hardtanh(0, {ceiling})"
-    if operation in ("Clamp", "ClampMin") and saved("min") == 0:
-        ceiling = saved("max")
+    if operation in ("Clamp", "ClampMin") and saved(node, "min") == 0:
+        ceiling = saved(node, "max")
         return "clamp(min=0)" if ceiling is None else f"clamp(0, {ceiling})"
     return None
 
@@ -122,13 +197,6 @@ def _classify_copy_slices(node: Node) -> tuple[Role, str] | None:
     if wrapped is None or wrapped[0] is not Role.RECTIFIER:
         return wrapped
     return Role.OPAQUE, f"an in-place {wrapped[1]} on a view"
-
-
-def _is_custom(node: Any) -> bool:
-    if isinstance(node, torch.autograd.function.BackwardCFunction):
-        function: Any = type(node)
-        return not function._forward_cls.__module__.startswith(_TRANSPARENT_MODULES)  # noqa: SLF001
-    return "CppNode" in node.name()
 
 
 @cache
@@ -145,6 +213,8 @@ def gate(node: Node) -> Tensor | None:
     Reads a saved tensor, outside of any backward pass: where checkpointing did not keep it, its
     part of the model is computed again, once for each such node.
     """
+    if is_spelled(node):
+        return None  # its derivative is ours
     operation = operation_of(node)
     rectifies = _rectifier_label(operation, node) is not None
     if rectifies and not (operation.startswith("Clamp") and _clamp_passes_at_its_floor()):

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from captum_guided_ext.autograd._nodes import Role, classify, gate
-from captum_guided_ext.errors import NoRectifierError, OpaqueGraphError, warn_user
+from captum_guided_ext.autograd._clamps import may_be_none, why_no_activation
+from captum_guided_ext.autograd._nodes import Role, classify, gate, is_spelled, scale_of
+from captum_guided_ext.errors import ModelError, NoRectifierError, OpaqueGraphError, warn_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.autograd.graph import Node
 
+    from captum_guided_ext.autograd._clamps import Users
     from captum_guided_ext.autograd._rules import BackwardRule
 
     # What autograd sends back for each of a node's inputs, and what arrived; None where nothing.
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
     NodeHook = Callable[[Gradients, Gradients], Gradients | None]
 
 
-def nodes_between(outputs: Iterable[Tensor], inputs: Collection[Node]) -> list[Node]:
+def nodes_between(outputs: Iterable[Tensor], inputs: Collection[Node]) -> dict[Node, list[Node]]:
     """Return the nodes on any path from ``outputs`` down to the nodes ``inputs``, both included.
+
+    Each comes with the nodes between outputs and it that send it a gradient, its users.
 
     Args:
         outputs: Tensors of any shape; those without a graph have no nodes.
@@ -50,14 +54,14 @@ def nodes_between(outputs: Iterable[Tensor], inputs: Collection[Node]) -> list[N
                 users[child] = []
                 waiting.append(child)
             users[child].append(node)
-    on_path = {node: None for node in inputs if node in users}
+    on_path = {node: users[node] for node in inputs if node in users}
     waiting = list(on_path)
     while waiting:
         for user in users[waiting.pop()]:
             if user not in on_path:
-                on_path[user] = None
+                on_path[user] = users[user]
                 waiting.append(user)
-    return list(on_path)
+    return on_path
 
 
 def listed(counts: Mapping[str, int]) -> str:
@@ -113,13 +117,29 @@ class Flow:
         )
 
 
+_OVERRIDDEN = "as override says"
+
+
+class _Found(NamedTuple):
+    """A node with what it is to a rule, its name for people, and where it stands, if that tells."""
+
+    node: Node
+    role: Role
+    label: str
+    where: str = ""
+
+
 class RulePath:
     """The nodes between outputs and inputs that a backward rule has something to say about.
 
     Args:
         outputs: Where the backward pass starts.
         inputs: The nodes that accumulate the inputs' gradients.
-        harmless: Nodes of in-place writes to views that are known to hide no rectifier.
+        seen: What a second look has found out about nodes: their role and name; None where they
+            are nothing to a rule.
+        out_of_reach: What may spell a rectifier on this path, and no look can tell.
+        override: By label, whether a clamp is overridden; others by where they stand, see
+            :mod:`_clamps`.
     """
 
     def __init__(
@@ -127,20 +147,44 @@ class RulePath:
         outputs: Iterable[Tensor],
         inputs: Collection[Node],
         *,
-        harmless: Collection[Node] = (),
+        seen: Mapping[Node | None, tuple[Role, str] | None] | None = None,
+        out_of_reach: Mapping[str, int] | None = None,
+        override: Mapping[str, bool] | None = None,
     ) -> None:
         nodes = nodes_between(outputs, inputs)
-        found = [(node, *kind) for node in nodes if (kind := classify(node)) is not None]
+        seen = seen or {}
         self.reached_inputs = frozenset(inputs).intersection(nodes)
-        self._found = [f for f in found if not (f[1] is Role.IN_PLACE and f[0] in harmless)]
+        self._out_of_reach = Counter(out_of_reach or {})
+        self._override = override or {}
+        self._found: list[_Found] = []
+        for node in nodes:
+            kind = seen[node] if node in seen else classify(node)
+            if kind is None:
+                continue
+            found = _Found(node, *kind)
+            if found.role is Role.RECTIFIER and may_be_none(node):
+                found = self._clamp(found, nodes, inputs)
+            self._found.append(found)
+
+    def _clamp(self, found: _Found, users: Users, inputs: Collection[Node]) -> _Found:
+        if found.label in self._override:
+            where = None if self._override[found.label] else _OVERRIDDEN
+        else:
+            where = why_no_activation(found.node, users, inputs)
+        return found if where is None else found._replace(role=Role.CLAMP, where=where)
 
     def _count(self, *roles: Role) -> Counter[str]:
-        return Counter(label for _, role, label in self._found if role in roles)
+        return Counter(found.label for found in self._found if found.role in roles)
 
     @property
     def rectifiers(self) -> list[Node]:
         """The nodes of the rectifiers, in no particular order."""
-        return [node for node, role, _ in self._found if role is Role.RECTIFIER]
+        return [found.node for found in self._found if found.role is Role.RECTIFIER]
+
+    @property
+    def hidden(self) -> Counter[str]:
+        """What a second look may bring rectifiers to light from, counted by name."""
+        return self.opaque + self._count(Role.SUSPECT)
 
     @property
     def opaque(self) -> Counter[str]:
@@ -151,7 +195,7 @@ class RulePath:
         """Return what is on the path as data."""
         return RectifierReport(
             overridden=dict(self._count(Role.RECTIFIER)),
-            left_alone=dict(self._count(Role.ACTIVATION, Role.GATED_UNIT)),
+            left_alone=dict(self._count(Role.ACTIVATION, Role.GATED_UNIT, Role.CLAMP)),
             opaque=dict(self.opaque + self._count(Role.FUNCTION)),
         )
 
@@ -182,18 +226,21 @@ class RulePath:
                 f"{rule.name} rule cannot be applied there. Run that part eagerly, written as "
                 "separate out-of-place torch operations."
             ) from opening_error
+        self._check_override()
         others = self._count(Role.GATED_UNIT)
         activations = self._count(Role.ACTIVATION)
         functions = self._count(Role.FUNCTION)
         overridden = self._count(Role.RECTIFIER)
+        by_place = [f for f in self._found if f.role is Role.CLAMP and f.where != _OVERRIDDEN]
+        clamps = Counter(f"{found.label} {found.where}" for found in by_place)
         if rule.extends_to_activations:
             overridden += activations
         else:
             others += activations
+        alike = self._count(Role.ALIKE) + self._out_of_reach
         if not overridden and not functions and (others or not may_be_linear):
-            there = (
-                f"the activations there are {listed(others)}" if others else "nor any activation"
-            )
+            left = others + clamps + alike
+            there = f"what is there is {listed(left)}" if left else "nor any activation"
             raise NoRectifierError(
                 f"no rectifier (ReLU, ReLU6, clamp at 0, ...) lies between output and input, "
                 f"{there}: the {rule.name} rule would return the plain gradient. Use Saliency, "
@@ -204,11 +251,32 @@ class RulePath:
                 f"custom autograd functions lie between output and input ({listed(functions)}); "
                 f"if one of them is a rectifier, the {rule.name} rule does not reach it."
             )
+        if alike:
+            warn_user(
+                f"these operations may be ReLUs, spelled by arithmetic: {listed(alike)}. The "
+                f"{rule.name} rule does not reach them: write them as torch.relu if they are."
+            )
         if others:
             warn_user(
                 f"the {rule.name} rule is defined for rectifiers only: overrode "
                 f"{listed(overridden)}; left alone, with their own gradient: {listed(others)}."
             )
+        if clamps:
+            labels = sorted({found.label for found in by_place})
+            warn_user(
+                f"left alone, as no activations where they stand: {listed(clamps)}. Pass "
+                f"override={labels} to have the {rule.name} rule override them."
+            )
+
+    def _check_override(self) -> None:
+        known = {found.label for found in self._found if may_be_none(found.node)}
+        for label in self._override:
+            if label not in known:
+                there = f"choose from {', '.join(sorted(known))}" if known else "there is none"
+                raise ModelError(
+                    f"override names {label!r}, and no such clamp lies between output and input; "
+                    f"{there}"
+                )
 
     @contextmanager
     def applied(self, rule: BackwardRule) -> Iterator[None]:
@@ -216,9 +284,16 @@ class RulePath:
         roles = {Role.RECTIFIER}
         if rule.extends_to_activations:
             roles.add(Role.ACTIVATION)
-        nodes = [] if rule.is_gradient else [n for n, role, _ in self._found if role in roles]
-        with _hooked((node, _override(rule, gate(node))) for node in nodes):
-            yield
+        nodes = [] if rule.is_gradient else [f.node for f in self._found if f.role in roles]
+        spelled: list[Any] = [node for node in nodes if is_spelled(node)]
+        try:
+            for node in spelled:
+                node.is_ruled = True
+            with _hooked((node, _override(rule, gate(node), scale_of(node))) for node in nodes):
+                yield
+        finally:
+            for node in spelled:
+                node.is_ruled = False
 
     @contextmanager
     def watched(self, rule: BackwardRule) -> Iterator[list[Flow]]:
@@ -234,13 +309,14 @@ class RulePath:
             yield flows
 
 
-def _override(rule: BackwardRule, gate: Tensor | None) -> NodeHook:
+def _override(rule: BackwardRule, gate: Tensor | None, scale: float) -> NodeHook:
     # The closure holds no node and no output: a hook that reached its own graph would be a
     # cycle that Python's garbage collector cannot see through.
     def hook(passed: Gradients, arrived: Gradients) -> Gradients | None:
         if passed[0] is None or arrived[0] is None:
             return None
-        return (rule(passed[0], arrived[0], gate), *passed[1:])
+        reached = arrived[0] if scale == 1 else scale * arrived[0]
+        return (rule(passed[0], reached, gate), *passed[1:])
 
     return hook
 

@@ -6,23 +6,53 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from captum_guided_ext.autograd._path import nodes_between
+from captum_guided_ext.autograd._spellings import version_of
 from captum_guided_ext.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
     from types import FrameType
 
-    import torch
     from torch.autograd.graph import Node
 
     Record = tuple[Tensor, ...]
 
 
+class Records(list["Record"]):
+    """What a layer put out or took, once for each of its calls.
+
+    Attributes:
+        others: What else it put out, which is no tensor: the names of their types.
+    """
+
+    def __init__(self, *, at_input: bool) -> None:
+        super().__init__()
+        self.others: set[str] = set()
+        self._at_input = at_input
+
+    def why_none(self) -> str:
+        """Return why none of them is a tensor that depends on the inputs."""
+        verb = "took" if self._at_input else "put out"
+        if any(torch._C._functorch.is_functorch_wrapped_tensor(t) for one in self for t in one):  # noqa: SLF001
+            return "runs inside vmap or another transformation, where no single tensor is its own"
+        if self.others:
+            kinds = ", ".join(sorted(self.others))
+            return f"{verb} {kinds}, and a tensor or a tuple of tensors is needed: choose another"
+        if self._at_input and [()] * len(self) == list(self) != []:
+            return "took no tensor by position, and keywords are not recorded: use its output"
+        where = "it was not called (as happens inside a scripted or traced model)"
+        return (
+            f"{verb} nothing that depends on the inputs in this forward pass: {where}, or that is "
+            "detached"
+        )
+
+
 @contextmanager
-def recorded(layer: nn.Module | None, *, at_input: bool = False) -> Iterator[list[Record]]:
+def recorded(layer: nn.Module | None, *, at_input: bool = False) -> Iterator[Records]:
     """Collect what ``layer`` puts out while the ``with`` block lasts, by a forward hook.
 
     The hook returns a clone: an in-place operation behind the layer would change what was kept.
@@ -32,11 +62,12 @@ def recorded(layer: nn.Module | None, *, at_input: bool = False) -> Iterator[lis
         layer: The layer; None records nothing.
         at_input: Record what the layer takes instead of what it returns.
     """
-    records: list[Record] = []
+    records = Records(at_input=at_input)
 
     def record(value: Any) -> Any:
         values = value if isinstance(value, (tuple, list)) else [value]
         records.append(tuple(v for v in values if isinstance(v, Tensor)))
+        records.others.update(type(v).__name__ for v in values if not isinstance(v, Tensor))
         return _clone(value)
 
     def before(_: nn.Module, args: Any) -> Any:
@@ -46,10 +77,11 @@ def recorded(layer: nn.Module | None, *, at_input: bool = False) -> Iterator[lis
         return record(output)
 
     try:
+        # A scripted module refuses its own methods of these names, and runs the hooks all the same.
         if layer is not None and at_input:
-            layer.register_forward_pre_hook(before)
+            nn.Module.register_forward_pre_hook(layer, before)
         elif layer is not None:
-            layer.register_forward_hook(after)
+            nn.Module.register_forward_hook(layer, after)
         yield records
     finally:
         # By identity, and not by the handle, which an interruption may have kept from coming back.
@@ -76,7 +108,7 @@ class Call(NamedTuple):
     @property
     def is_intact(self) -> bool:
         """Whether nothing has written to the output since it was returned."""
-        return self.output is not None and _version(self.output) == self.version
+        return self.output is not None and version_of(self.output) == self.version
 
 
 @contextmanager
@@ -106,17 +138,13 @@ def watched_calls() -> Iterator[list[Call]]:
         if event == "return" and frame.f_code is call_of_a_module and isinstance(value, Tensor):
             kept = value if value.dim() == 4 else None  # noqa: PLR2004
             shape = tuple(value.shape)
-            calls.append(Call(frame.f_locals["self"], kept, shape, _version(value)))
+            calls.append(Call(frame.f_locals["self"], kept, shape, version_of(value)))
 
     sys.setprofile(watch)
     try:
         yield calls
     finally:
         sys.setprofile(None)
-
-
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version  # noqa: SLF001
 
 
 def own_records(records: Iterable[Record], inputs: Collection[Node]) -> dict[torch.device, Record]:

@@ -5,12 +5,15 @@ What torch no longer has is missed where a scripted part is run, and only there.
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import TypeGuard
 
 
@@ -20,40 +23,77 @@ def is_module(value: object) -> TypeGuard[torch.jit.ScriptModule]:
     return kind is not None and isinstance(value, kind)
 
 
-def is_function(value: object) -> bool:
-    """Whether ``value`` is a scripted function."""
-    kind = getattr(torch.jit, "ScriptFunction", None)
-    return kind is not None and isinstance(value, kind)
+class _Lowering:
+    """Has this thread's calls of scripts run from their lowered graphs, while any thread asks.
+
+    A script that has run before is one opaque node of the autograd graph. Its lowered graph,
+    compiled afresh so that nothing is fused, is not. Other threads' calls go on as ever.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._calls: dict[Any, Any] = {}
+        self._here = threading.local()
+
+    @contextmanager
+    def held(self) -> Iterator[list[Exception]]:
+        """Lower inside the ``with`` block; what could not be lowered, and so runs as it is, why."""
+        outer = getattr(self._here, "failures", None)
+        failures: list[Exception] = []
+        with self._lock:
+            if self._users == 0:
+                self._calls = {kind: vars(kind)["__call__"] for kind in _kinds_of_call()}
+                for kind, call in self._calls.items():
+                    kind.__call__ = self._lowering(call)
+            self._users += 1
+        self._here.failures = failures
+        try:
+            yield failures
+        finally:
+            self._here.failures = outer
+            with self._lock:
+                self._users -= 1
+                if self._users == 0:
+                    for kind, call in self._calls.items():
+                        kind.__call__ = call
+
+    def _lowering(self, call: Any) -> Any:
+        here = self._here
+
+        def lowered_call(function: Any, /, *args: Any, **kwargs: Any) -> Any:
+            failures: list[Exception] | None = getattr(here, "failures", None)
+            if failures is None:
+                return call(function, *args, **kwargs)
+            try:
+                return _run_lowered(function, args, kwargs)
+            except Exception as error:  # noqa: BLE001 - not every script can be lowered
+                # Without its traceback, which would hold the graph.
+                failures.append(error.with_traceback(None))
+                return call(function, *args, **kwargs)
+
+        return lowered_call
 
 
-class LoweredModule(nn.Module):
-    """A scripted module run from its lowered graph, compiled afresh so that nothing is fused."""
-
-    def __init__(self, scripted: torch.jit.ScriptModule) -> None:
-        super().__init__()
-        self._scripted = (scripted,)  # in a tuple, so that it is no submodule
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_scripted"][0], name)
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        (scripted,) = self._scripted
-        method: Any = scripted.forward
-        graph = _with_constants(method.graph, scripted._c)  # noqa: SLF001
-        graph, tensors = torch._C._jit_pass_lower_graph(graph, scripted._c)  # noqa: SLF001
-        parameters = method.schema.arguments[1:]  # the first is the module, which is lowered away
-        return _run_unfused(graph, parameters, args, kwargs, tensors)
+lowered = _Lowering().held
 
 
-class LoweredFunction:
-    """A scripted function run in the same way."""
+def _kinds_of_call() -> list[Any]:
+    known = (getattr(torch._C, name, None) for name in ("ScriptMethod", "ScriptFunction"))  # noqa: SLF001
+    return [kind for kind in known if kind is not None and "__call__" in vars(kind)]
 
-    def __init__(self, function: Any) -> None:
-        self._function = function
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        function = self._function
-        return _run_unfused(function.graph, function.schema.arguments, args, kwargs, ())
+def _run_lowered(function: Any, args: Any, kwargs: Any) -> Any:
+    graph, parameters = function.graph, function.schema.arguments
+    tensors: Any = ()
+    if (owner := getattr(function, "owner", None)) is not None:  # a method
+        graph = _with_constants(graph, owner)
+        graph, tensors = torch._C._jit_pass_lower_graph(graph, owner)  # noqa: SLF001
+        parameters = parameters[1:]  # the first is the module, which is lowered away
+    compiled = torch._C._create_function_from_graph("forward", graph)  # noqa: SLF001
+    rest = [kwargs.get(p.name, p.default_value) for p in parameters[len(args) :]]
+    with torch.jit._fuser.optimized_execution(False):  # noqa: FBT003, SLF001
+        return compiled(*args, *rest, *tensors)
 
 
 def _with_constants(graph: Any, module: Any) -> Any:
@@ -76,10 +116,3 @@ def _with_constants(graph: Any, module: Any) -> Any:
             node.output().replaceAllUsesWith(graph.insertConstant(value))
     torch._C._jit_pass_dce(graph)  # noqa: SLF001
     return graph
-
-
-def _run_unfused(graph: Any, parameters: Any, args: Any, kwargs: Any, tensors: Any) -> Any:
-    function = torch._C._create_function_from_graph("forward", graph)  # noqa: SLF001
-    rest = [kwargs.get(p.name, p.default_value) for p in parameters[len(args) :]]
-    with torch.jit._fuser.optimized_execution(False):  # noqa: FBT003, SLF001
-        return function(*args, *rest, *tensors)

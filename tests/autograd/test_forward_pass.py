@@ -145,11 +145,11 @@ def test_methods_that_do_not_apply_are_named_with_their_errors():
 # --- runs of what hides its rectifiers --------------------------------------------------------
 
 HIDING = {
-    "compiled as a whole": (has_run(topologies.compiled_by_eager), 1),
-    "scripted": (part("first", topologies.script), 1),
-    "traced": (part("first", topologies.trace), 1),
-    "compiled": (part("first", topologies.compiled), 1),
-    "a compiled closure": (topologies.in_stages(topologies.compiled_function), 2),
+    "compiled as a whole": has_run(topologies.compiled_by_eager),
+    "scripted": part("first", topologies.script),
+    "traced": part("first", topologies.trace),
+    "compiled": part("first", topologies.compiled),
+    "a compiled closure": topologies.in_stages(topologies.compiled_function),
 }
 
 
@@ -158,7 +158,7 @@ HIDING = {
 def test_parts_that_hide_their_rectifiers(counted, name):
     if name == "a compiled closure" and not hasattr(torch.compiler, "set_stance"):
         pytest.skip("this torch cannot open it")
-    wrap, runs = HIDING[name]
+    wrap = HIDING[name]
     model, x = make(TwoParts)
     expected = reference_gradient(model, x, "guided", 1)
     wrapped = wrap(model, x)
@@ -167,15 +167,17 @@ def test_parts_that_hide_their_rectifiers(counted, name):
     passes = counted(model.head)
     passes.full = passes.partial = 0  # before, the reference and the compiler ran
     assert torch.equal(cg.GuidedBackprop(wrapped).attribute(x, 1), expected)
-    assert list(vars(passes).values()) == [runs, 1, 0]
+    assert list(vars(passes).values()) == [1, 1, 0]
 
 
 def test_an_in_place_relu_on_a_view_costs_a_second_run(counted):
     model, x = make(lambda: Conv(on_a_slice(torch.relu_)))
     passes = counted(model)
-    got = cg.GuidedBackprop(model).attribute(x, 1)
-    assert list(vars(passes).values()) == [2, 1, 0]
-    assert torch.equal(got, reference_gradient(model, x, "guided", 1))
+    expected = reference_gradient(model, x, "guided", 1)
+    passes.full = passes.partial = 0
+    for forwards in (2, 3, 4):  # the first call is remembered
+        assert torch.equal(cg.GuidedBackprop(model).attribute(x, 1), expected)
+        assert list(vars(passes).values()) == [forwards, forwards - 1, 0]
 
 
 @both_rules

@@ -9,7 +9,7 @@ from captum.attr import GradientAttribution
 
 from captum_guided_ext import _captum
 from captum_guided_ext.attr._utils.gradient import rule_gradient_func
-from captum_guided_ext.autograd import DECONVNET, GUIDED, BackwardRule
+from captum_guided_ext.autograd import DECONVNET, GUIDED, BackwardRule, Override
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +23,8 @@ class RuleAttribution(GradientAttribution):  # type: ignore[misc]  # Captum's cl
     """The gradient of a target's score at the input, with every rectifier following a rule.
 
     Rectifiers are found on the autograd graph, in whatever style the model calls them; the model
-    itself is not touched. A model is run once; one with an in-place ReLU on a view, or a compiled
-    function out of reach, twice.
+    itself is not touched. A model is run once. Where its graph may hide a rectifier (in place on a
+    view, or spelled by arithmetic) it is run twice in the first call, which is remembered.
 
     Args:
         model: A module or any callable that returns a tensor of shape (N, ...).
@@ -32,6 +32,11 @@ class RuleAttribution(GradientAttribution):  # type: ignore[misc]  # Captum's cl
             smooth or leaky activations follow the rule too, sending back
             ``max(g, 0) * f'(x)`` where ``x > 0`` for guided backprop, ``max(g, 0)`` for
             deconvolution. GLU keeps its gradient. Default: False.
+        override: Clamps at 0 to override wherever they stand, by the labels that
+            :func:`~captum_guided_ext.rectifiers` prints, ``["clamp(min=0)"]``; or a mapping from
+            such labels to whether they are overridden. Default: by where they stand. A clamp on the
+            input, in front of a root, a logarithm or a division, or multiplied with what it was
+            made from (a gate, as in a hard-swish) is no activation and keeps its gradient.
 
     Differs from Captum on purpose:
         Captum hooks ``nn.ReLU`` modules and returns the plain gradient where a network calls its
@@ -41,11 +46,17 @@ class RuleAttribution(GradientAttribution):  # type: ignore[misc]  # Captum's cl
 
     rule: ClassVar[BackwardRule]
 
-    def __init__(self, model: Callable[..., Any], *, extend_to_activations: bool = False) -> None:
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        *,
+        extend_to_activations: bool = False,
+        override: Override = (),
+    ) -> None:
         GradientAttribution.__init__(self, model)
         self.model = model
         rule = dataclasses.replace(self.rule, extends_to_activations=extend_to_activations)
-        self.gradient_func = rule_gradient_func(rule, warn_if_zero=True)
+        self.gradient_func = rule_gradient_func(rule, warn_if_zero=True, override=override)
 
     @_captum.log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     def attribute(
@@ -76,7 +87,8 @@ class RuleAttribution(GradientAttribution):  # type: ignore[misc]  # Captum's cl
                 model, NaN or infinity in the inputs or the attributions.
 
         Warns:
-            UserWarning: if other activations lie on the path and keep their own gradient; if the
+            UserWarning: if other activations, or clamps that are none, lie on the path and keep
+                their own gradient; if arithmetic may spell a ReLU that could not be told; if the
                 map of an example is zero everywhere, with the reason; if the model is in
                 training mode with batch norm or dropout.
         """

@@ -11,7 +11,7 @@ from captum.attr import GradientAttribution
 from captum_guided_ext import _captum
 from captum_guided_ext.attr._utils.cam import check_interpolate_mode, grad_cam, lay_over
 from captum_guided_ext.attr._utils.layers import resolve_layer
-from captum_guided_ext.autograd import GUIDED, ForwardPass
+from captum_guided_ext.autograd import GUIDED, ForwardPass, Override
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,7 @@ class GuidedGradCam(GradientAttribution):  # type: ignore[misc]  # Captum's clas
         reshape_transform: Turns the layer's output into shape (N, C, H, W), for layers that hold
             tokens: ``lambda t: t[:, 1:].transpose(1, 2).unflatten(2, (14, 14))``. Default: None.
         extend_to_activations: As in :class:`~captum_guided_ext.GuidedBackprop`.
+        override: As in :class:`~captum_guided_ext.GuidedBackprop`.
 
     Raises:
         ValueError: if ``model`` has no such layer; the message names the nearest.
@@ -56,11 +57,13 @@ class GuidedGradCam(GradientAttribution):  # type: ignore[misc]  # Captum's clas
         *,
         reshape_transform: Callable[[Tensor], Tensor] | None = None,
         extend_to_activations: bool = False,
+        override: Override = (),
     ) -> None:
         GradientAttribution.__init__(self, model)
         self.layer = resolve_layer(model, layer)
         self.device_ids = device_ids
         self.reshape_transform = reshape_transform
+        self._override = override
         self._rule = dataclasses.replace(GUIDED, extends_to_activations=extend_to_activations)
 
     @_captum.log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
@@ -104,6 +107,7 @@ class GuidedGradCam(GradientAttribution):  # type: ignore[misc]  # Captum's clas
             layer=self.layer,
             at_layer_input=attribute_to_layer_input,
             device_ids=self.device_ids,
+            override=self._override,
         )
         with torch.inference_mode(mode=False), torch.no_grad():
             cam = grad_cam(*forward_pass.layer_gradients(target), self.reshape_transform)

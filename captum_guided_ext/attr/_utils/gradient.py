@@ -13,19 +13,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from captum_guided_ext._captum import TargetType
-    from captum_guided_ext.autograd import BackwardRule
+    from captum_guided_ext.autograd import BackwardRule, Override
 
 
 def rule_gradient_func(
-    rule: BackwardRule, *, warn_if_zero: bool = False
+    rule: BackwardRule, *, warn_if_zero: bool = False, override: Override = ()
 ) -> Callable[..., tuple[Tensor, ...]]:
     """Return a function of the form of ``captum._utils.gradient.compute_gradients``.
 
     Args:
         rule: What the rectifiers send back.
         warn_if_zero: Warn of examples whose map is zero everywhere, with the reason.
+        override: As in :class:`ForwardPass`.
     """
-    return partial(_compute_rule_gradients, rule=rule, warn_if_zero=warn_if_zero)
+    return partial(_compute_rule_gradients, rule=rule, warn_if_zero=warn_if_zero, override=override)
 
 
 def _compute_rule_gradients(
@@ -36,6 +37,7 @@ def _compute_rule_gradients(
     *,
     rule: BackwardRule,
     warn_if_zero: bool,
+    override: Override,
 ) -> tuple[Tensor, ...]:
-    forward_pass = ForwardPass(forward_fn, inputs, additional_forward_args)
+    forward_pass = ForwardPass(forward_fn, inputs, additional_forward_args, override=override)
     return forward_pass.input_gradients(rule, target_ind, warn_if_zero=warn_if_zero)

@@ -9,7 +9,7 @@ from captum.attr import GradientAttribution, NeuronAttribution
 
 from captum_guided_ext import _captum
 from captum_guided_ext.attr._utils.layers import resolve_layer
-from captum_guided_ext.autograd import DECONVNET, GUIDED, BackwardRule, ForwardPass
+from captum_guided_ext.autograd import DECONVNET, GUIDED, BackwardRule, ForwardPass, Override
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,7 @@ class NeuronRuleAttribution(NeuronAttribution, GradientAttribution):  # type: ig
         device_ids: The order of a ``DataParallel`` model's devices, where ``model`` is a function
             around it.
         extend_to_activations: As in :class:`~captum_guided_ext.GuidedBackprop`.
+        override: As in :class:`~captum_guided_ext.GuidedBackprop`.
 
     Raises:
         ValueError: if ``model`` has no such layer; the message names the nearest.
@@ -41,9 +42,11 @@ class NeuronRuleAttribution(NeuronAttribution, GradientAttribution):  # type: ig
         device_ids: list[int] | None = None,
         *,
         extend_to_activations: bool = False,
+        override: Override = (),
     ) -> None:
         NeuronAttribution.__init__(self, model, resolve_layer(model, layer), device_ids)
         GradientAttribution.__init__(self, model)
+        self._override = override
         self._rule = dataclasses.replace(self.rule, extends_to_activations=extend_to_activations)
 
     @_captum.log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
@@ -85,6 +88,7 @@ class NeuronRuleAttribution(NeuronAttribution, GradientAttribution):  # type: ig
             layer=self.layer,
             at_layer_input=attribute_to_neuron_input,
             device_ids=self.device_ids,
+            override=self._override,
         )
         gradients = forward_pass.neuron_gradients(self._rule, neuron_selector, warn_if_zero=True)
         formatted: Tensor | tuple[Tensor, ...] = _captum.format_output(

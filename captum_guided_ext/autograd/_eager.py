@@ -1,0 +1,70 @@
+"""Compiled code as it was written: what hides its operations from the graph is run without hiding.
+
+The model and its compiled code stay as they are, and other threads' calls of them, too.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from captum_guided_ext.autograd import _scripts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def as_written() -> Iterator[list[Exception]]:
+    """Run what ``torch.compile`` and TorchScript compiled as it was written, in this thread.
+
+    Yields why a script runs as it is all the same, for each that does.
+    """
+    with _uncompiled(), _scripts.lowered() as failures:
+        yield failures
+
+
+@contextmanager
+def _uncompiled() -> Iterator[None]:
+    if "torch._dynamo" not in sys.modules:  # and importing it takes a second
+        yield
+        return
+    from torch._dynamo import eval_frame  # noqa: PLC0415
+
+    # This thread's own switch, where torch has it; else the whole process's.
+    switch = getattr(eval_frame, "_use_eager_on_nested_compile", _forced_eager)
+    with switch():
+        yield
+
+
+class _Stance:
+    """torch's process-wide ``force_eager``, held while any thread needs it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._stance: Any = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        set_stance = getattr(torch.compiler, "set_stance", None)
+        with self._lock:
+            if self._users == 0 and set_stance is not None:
+                self._stance = set_stance("force_eager")
+                self._stance.__enter__()
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if self._users == 0 and self._stance is not None:
+                    self._stance.__exit__(None, None, None)
+                    self._stance = None
+
+
+_forced_eager = _Stance().held
