@@ -176,6 +176,7 @@ class SecondLook(TorchFunctionMode):
         if not result.requires_grad or not result.is_floating_point():
             return
         operands = [one for one in (*args, *kwargs.values()) if isinstance(one, Tensor)]
+        operands = [one for one in operands if one is not result]  # it was written to
         earlier = [one for several in self._latest for one in several]
         self._latest.append([one for one in operands if one.requires_grad])
         with torch.no_grad():
