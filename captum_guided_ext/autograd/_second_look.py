@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from captum_guided_ext.autograd._nodes import Role, classify
-from captum_guided_ext.autograd._spellings import SpelledRectifier, Spellings, name_of, version_of
+from captum_guided_ext.autograd._spellings import SpelledRectifier, Spellings, name_of
 from captum_guided_ext.errors import users_line
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class SecondLook(TorchFunctionMode):
         earlier = [one for several in self._latest for one in several]
         self._latest.append([one for one in operands if one.requires_grad])
         with torch.no_grad():
-            if bool((result < 0).any() or (result > 0).all()) or self._spellings.is_step(result):
+            if bool((result < 0).any() or (result > 0).all()) or self._spellings.is_flat(result):
                 return
             if any(torch.equal(result, one) for one in operands):
                 return
@@ -224,7 +224,7 @@ class Buffers:
     def __init__(self, model: Any) -> None:
         modules = model.modules() if isinstance(model, nn.Module) else ()
         self._kept = [
-            (module, name, buffer, version_of(buffer), buffer.clone())
+            (module, name, buffer, buffer.clone())
             for module in modules
             for name, buffer in module.named_buffers(recurse=False)
         ]
@@ -232,8 +232,9 @@ class Buffers:
     def put_back(self) -> None:
         """Undo what was done to them."""
         with torch.no_grad():
-            for module, name, buffer, version, before in self._kept:
-                if version_of(buffer) != version:
+            for module, name, buffer, before in self._kept:
+                # By value: batch norm writes to its statistics without a new version.
+                if not torch.equal(buffer, before):
                     buffer.copy_(before)
                 if getattr(module, name, None) is not buffer:
                     setattr(module, name, buffer)

@@ -43,6 +43,7 @@ _CONSTANTS = frozenset((
     "as_tensor", "full", "full_like", "lift_fresh_copy", "new_full", "new_ones", "new_tensor",
     "new_zeros", "ones", "ones_like", "scalar_tensor", "tensor", "zeros", "zeros_like",
 ))  # fmt: skip
+_FLAT = frozenset(("heaviside", "sgn", "sign"))
 _MAXIMA = frozenset(("amax", "max"))
 
 
@@ -111,20 +112,15 @@ class _Base:
 class _Value:
     """A tensor as a function of ``base``: ``probes`` is what its operations make of the probes.
 
+    Where it ``is_flat``, as a mask or a sign is, it has no derivative to miss.
     ``stacked`` is the dimension along which several were stacked, whose probes are rows then.
     """
 
     base: _Base
     probes: Tensor
     version: int
+    is_flat: bool
     stacked: int | None = None
-
-    @property
-    def is_step(self) -> bool:
-        """Whether it is one number on each side of 0."""
-        half = len(_MAGNITUDES)
-        below, above = self.probes[..., :half], self.probes[..., half + 1 :]
-        return bool((below == below[..., :1]).all() and (above == above[..., :1]).all())
 
 
 class Spellings:
@@ -189,12 +185,14 @@ class Spellings:
         probes = self._evaluate(function, name, args, kwargs, result)
         if probes is None:
             return None
-        return self._conclude(_Value(base, probes, version_of(result)), result, operands)
+        varying = [one for one in operands if not self._is_constant(one)]
+        flat = result.dtype is torch.bool or name in _FLAT or all(map(self.is_flat, varying))
+        return self._conclude(_Value(base, probes, version_of(result), flat), result, operands)
 
-    def is_step(self, tensor: Tensor) -> bool:
-        """Whether a tensor is known to be one number on each side of 0, as a mask or a sign is."""
+    def is_flat(self, tensor: Tensor) -> bool:
+        """Whether a tensor is known to have no derivative, as a mask or a sign has none."""
         value = self._value_of(tensor)
-        return value is not None and value.is_step
+        return value is not None and value.is_flat
 
     def _is_constant(self, tensor: Tensor) -> bool:
         return not tensor.requires_grad and tensor not in self._computed
@@ -224,7 +222,7 @@ class Spellings:
                 return None
             if value is None and not one.is_floating_point():
                 return None
-            if is_linked and not one.requires_grad and (value is None or not value.is_step):
+            if is_linked and not one.requires_grad and (value is None or not value.is_flat):
                 return None  # cut off from the graph: no gradient passes here
             base = self._base_of(one) if value is None else value.base
             bases[id(base)] = base
@@ -269,7 +267,10 @@ class Spellings:
         base = self._common_base(parts, shape, is_linked=result.requires_grad)
         if base is not None:
             rows = torch.stack([self._probes_of(part).double() for part in parts])
-            self._values[result] = _Value(base, rows, version_of(result), dim % result.dim())
+            dim %= result.dim()
+            self._values[result] = _Value(
+                base, rows, version_of(result), is_flat=False, stacked=dim
+            )
 
     def _maximum_of_a_stack(self, args: Any, kwargs: Any) -> _Value | None:
         stack = args[0] if args else kwargs.get("input")

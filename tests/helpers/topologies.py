@@ -7,6 +7,7 @@ map is that of the network itself; ``REFUSED`` hide a rectifier for good, and
 """
 
 import dataclasses
+import functools
 import math
 import warnings
 from collections.abc import Callable
@@ -78,6 +79,100 @@ class Sliced(nn.Module):
         y = self.conv(x)
         y[:, :2].relu_()
         return self.head(F.relu(y + 0.25).flatten(1))
+
+
+class Rectifying(nn.Module):
+    """A ReLU and more: from its second call on one opaque node, if TorchScript compiled it."""
+
+    def forward(self, x):
+        return torch.relu(x) * 1.5 - 0.1
+
+
+class Hooked(nn.Module):
+    """Reads what a hook on its ReLU has written to it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.relu = nn.Conv2d(3, 6, 3, padding=1), nn.ReLU()
+        self.middle = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), Rectifying())
+        self.head = nn.Linear(6, 4)
+        self.relu.register_forward_hook(self.save)
+        self.features = None
+
+    def save(self, _module, _args, output):
+        self.features = output
+
+    def forward(self, x):
+        x = self.middle(self.relu(self.first(x)))
+        return self.head((x + self.features).mean((2, 3)))
+
+
+class Saving(nn.Module):
+    """Rectifies, and keeps that as an attribute."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3, padding=1)
+        self.features = None
+
+    def forward(self, x):
+        self.features = F.relu(self.conv(x))
+        return 1.5 * self.features
+
+
+class Referring(nn.Module):
+    """Reads what its encoder has kept through a reference in a tuple."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = Saving()
+        self.reference = (self.encoder,)
+        self.middle = nn.Sequential(nn.Conv2d(6, 6, 1), Rectifying())
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x):
+        self.encoder(x)
+        return self.head(self.middle(self.reference[0].features).mean((2, 3)))
+
+
+def swish(x):
+    """Weigh by the sigmoid: an activation, and no rectifier."""
+    return x * torch.sigmoid(x)
+
+
+def relu_and_more(x):
+    """Rectify in a function that TorchScript can compile."""
+    return torch.relu(x) * 1.5 - 0.1
+
+
+class Between(nn.Module):
+    """Calls a function between a ReLU and another one."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.first, self.second = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3)
+        self.relu, self.head = nn.ReLU(), nn.Linear(6, 4)
+
+    def forward(self, x):
+        x = self.function(self.second(self.relu(self.first(x))))
+        return self.head(self.relu(x - 0.05).mean((2, 3)))
+
+
+class WithAHook(nn.Module):
+    """A layer with a hook that TorchScript compiles into what calls it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(6, 6, 1)
+        self.register_forward_hook(scaled)
+
+    def forward(self, x):
+        return torch.relu(self.conv(x))
+
+
+def scaled(_module, _args: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
+    return 0.2 + 1.5 * output
 
 
 class InSequence(nn.Module):
@@ -425,13 +520,14 @@ def has_run(wrap):
     """Wrap in the same way, and run it: plainly, forwards and backwards, and in no_grad."""
 
     def wrapped(model, x):
-        model = wrap(model, x)
-        model(x)
-        model(x.clone().requires_grad_()).sum().backward()
+        wrapped = wrap(model, x)
+        for _ in range(2):
+            wrapped(x)
+            wrapped(x.clone().requires_grad_()).sum().backward()
         model.zero_grad()
         with torch.no_grad():
-            model(x)
-        return model
+            wrapped(x)
+        return wrapped
 
     return wrapped
 
@@ -491,6 +587,32 @@ def compiled_function(layer, _):
     return torch.compile(lambda x: F.relu(layer(x)), backend="aot_eager")
 
 
+def scripted_function(model, _):
+    """Script the function that a network calls."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.function = torch.jit.script(model.function)
+    return model
+
+
+def traced_function(model, _):
+    model.function = torch.jit.trace(model.function, torch.randn(2, 6, 6, 6))
+    return model
+
+
+def called_by(call):
+    """Script the second stage of ``TwoParts``, and have it called in another way."""
+    return has_run(in_stages(wrap_second=lambda module, x: call(script(module, x))))
+
+
+def two_rectifying_parts():
+    return TwoParts(second_act=Rectifying())
+
+
+def in_a_lambda(function):
+    return lambda x: 1.0 * function(x)
+
+
 BLOCKS = {  # that torch.jit.script takes, in front of a ReLU that it does not see
     "linear": lambda: nn.Conv2d(6, 6, 3, padding=1),
     "relu": lambda: nn.Sequential(nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1)),
@@ -515,7 +637,28 @@ WAYS = {
     "compiled by eager": (compiled_by_eager, [Scriptable]),
     "compiled by eager, has run": (has_run(compiled_by_eager), [Scriptable]),
     "compiled": (compiled, [Scriptable]),
-    "compiled, has run": (has_run(compiled), [Scriptable, ScriptableClamps, Sliced, TwoParts]),
+    "compiled, has run": (
+        has_run(compiled),
+        [Scriptable, ScriptableClamps, Sliced, TwoParts, Hooked, Referring],
+    ),
+    "a part compiled": (has_run(part("middle", compiled)), [Hooked, Referring]),
+    "a part scripted": (has_run(part("middle", script)), [Hooked, Referring]),
+    "scripted, in a lambda": (called_by(in_a_lambda), [two_rectifying_parts]),
+    "scripted, its forward": (called_by(lambda scripted: scripted.forward), [two_rectifying_parts]),
+    "scripted, in a partial": (called_by(functools.partial), [two_rectifying_parts]),
+    "scripted with a hook": (
+        has_run(part("middle", script)),
+        [lambda: in_sequence(WithAHook(), nn.ReLU())],
+    ),
+    "a part scripted with a hook": (
+        has_run(part("middle.0", script)),
+        [lambda: in_sequence(WithAHook(), nn.ReLU())],
+    ),
+    "a scripted function": (
+        has_run(scripted_function),
+        [lambda: Between(relu_and_more)],
+    ),
+    "a traced function": (has_run(traced_function), [lambda: Between(relu_and_more)]),
     "compiled in place": (compiled_in_place, [Scriptable]),
     "compiled in place, has run": (has_run(compiled_in_place), [Scriptable]),
     "first part compiled": (has_run(part("first", compiled)), [TwoParts]),
@@ -525,9 +668,9 @@ WAYS = {
     "compiled in front of a ReLU": (part("first.0", compiled), [TwoParts]),
 }
 WRAPPED = {
-    f"{way}, {build.__name__}": (build, wrap)
+    f"{way}, {build.__name__}" if isinstance(build, type) else f"{way}, {index}": (build, wrap)
     for way, (wrap, builds) in WAYS.items()
-    for build in builds
+    for index, build in enumerate(builds)
 } | {
     f"{name} scripted in front of a ReLU": (
         lambda build=build: in_sequence(build(), nn.ReLU()),

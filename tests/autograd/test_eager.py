@@ -1,0 +1,253 @@
+"""Graphs that hide their rectifiers: what is explained is the caller's function, and only that."""
+
+import copy
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from methods import assert_right, both_rules
+from networks import TwoParts, make, perceptron
+from reference import reference_gradient
+from topologies import (
+    WRAPPED,
+    Between,
+    Hooked,
+    Referring,
+    checkpointed,
+    compiled,
+    compiled_by_eager,
+    has_run,
+    part,
+    script,
+    scripted_function,
+    swish,
+    two_rectifying_parts,
+)
+from torch import nn
+from unchanged import Stop
+
+import captum_guided_ext as cg
+from captum_guided_ext.autograd._eager import _forced_eager
+from captum_guided_ext.autograd._nodes import operation_of
+
+
+@pytest.mark.usefixtures("dynamo")
+def test_hooks_on_a_compiled_wrapper_are_part_of_the_function():
+    plain, x = make(perceptron, (4, 6))
+    compiled = compiled_by_eager(plain, x)
+    compiled.register_forward_hook(lambda _module, _args, output: -output)
+    assert torch.equal(cg.ForwardPass(compiled, x).output, -plain(x))
+    assert_right(compiled, x, "guided", eager=lambda x: -plain(x))
+    nested = nn.Sequential(compiled, nn.Linear(3, 2))
+    assert_right(nested, x, "guided", eager=lambda x: nested[1](-plain(x)))
+
+
+@both_rules
+def test_a_scripted_swish_behind_a_relu(rule):
+    model, x = make(lambda: Between(swish))
+    scripted = has_run(scripted_function)(copy.deepcopy(model), x)
+    assert_right(scripted, x, rule, eager=model, calls=3, warns="1 Sigmoid")
+
+
+@both_rules
+def test_scripted_batch_norm_and_dropout_four_calls_in_a_row(rule):
+    plain, x = make(lambda: perceptron(nn.BatchNorm1d(8), nn.Dropout(0.3), nn.ReLU6()), (4, 6))
+    plain[2].running_mean.uniform_(-1, 1, generator=torch.Generator().manual_seed(2))
+    assert_right(script(plain, x), x, rule, eager=plain, calls=4)
+
+
+class OnAView(nn.Module):
+    """Has an in-place ReLU on a view, so that it is run twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.norm = nn.BatchNorm1d(8)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x):
+        x = self.dropout(self.norm(self.first(x)))
+        x[:, 2:].relu_()
+        return self.last(x)
+
+
+def test_the_second_run_stands_for_itself_and_buffers_end_as_after_one():
+    (once, x), (explained, _) = (make(OnAView, (4, 6)) for _ in range(2))
+    once.train()
+    explained.train()
+    once(x)
+    torch.manual_seed(3)
+    torch.rand(4, 8)  # the first run's
+    second = torch.rand(4, 8)
+    torch.manual_seed(3)
+    drawn = []
+    explained.dropout = torch.nn.Identity()
+    explained.dropout.forward = lambda x: drawn.append(torch.rand(4, 8)) or x
+    with pytest.warns(UserWarning, match="training mode with BatchNorm1d"):
+        forward_pass = cg.ForwardPass(explained, x)
+    assert torch.equal(drawn[-1], second)  # nothing was put back
+    assert len(drawn) == 2
+    for buffer, expected in zip(explained.buffers(), once.buffers(), strict=True):
+        assert torch.equal(buffer, expected)
+    assert forward_pass.rectifiers().overridden == {"ReLU": 1}
+
+
+class MovingAverage(nn.Module):
+    """Keeps a moving average in eval mode too: in one buffer in place, in one by another tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(6))
+        self.register_buffer("peak", torch.zeros(6))
+        self.last = nn.Linear(6, 3)
+
+    def forward(self, x):
+        self.mean.mul_(0.9).add_(0.1 * x.detach().mean(0))
+        self.peak = torch.maximum(0.9 * self.peak, x.detach().amax(0))
+        return self.last(torch.where(x > 0, x, 0) + self.mean + self.peak)
+
+
+def test_buffers_that_are_written_to_in_eval_mode_end_as_after_one_run():
+    (once, x), (explained, _) = (make(MovingAverage, (4, 6)) for _ in range(2))
+    outputs = [once(x) for _ in range(3)]
+    for output in outputs:
+        assert torch.equal(cg.ForwardPass(explained, x).output, output)
+    for buffer, expected in zip(explained.buffers(), once.buffers(), strict=True):
+        assert torch.equal(buffer, expected)
+
+
+@pytest.mark.parametrize("build", [Hooked, Referring])
+@pytest.mark.parametrize("wrap", [compiled, part("middle", script), lambda m, x: m])
+@pytest.mark.usefixtures("dynamo")
+def test_what_forward_sets_is_on_the_callers_model(wrap, build):
+    model, x = make(build)
+    wrapped = has_run(wrap)(model, x)
+    keeper = model if build is Hooked else model.encoder
+    keeper.features = None
+    cg.GuidedBackprop(wrapped).attribute(2 * x, 1)
+    conv = model.first if build is Hooked else model.encoder.conv
+    assert torch.equal(keeper.features, torch.relu(conv(2 * x)))
+    assert keeper.features.grad_fn is not None
+
+
+@pytest.mark.usefixtures("dynamo")
+def test_compiled_code_is_as_it_was():
+    model, x = make(TwoParts)
+    graphs = []
+
+    def backend(graph, _inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(model, backend=backend)
+    for one in (x, x.clone().requires_grad_()):
+        compiled(one)
+    before = len(graphs)
+    for _ in range(3):
+        cg.GuidedBackprop(compiled).attribute(x, 1)
+        cg.GuidedGradCam(lambda x: 1.0 * compiled(x), model.first).attribute(x, 1)
+    for one in (x, x.clone().requires_grad_()):
+        compiled(one)
+    assert len(graphs) == before > 0
+
+
+def test_scripts_run_as_ever_afterwards_and_in_other_threads():
+    kinds = torch._C.ScriptMethod, torch._C.ScriptFunction
+    calls = [vars(kind)["__call__"] for kind in kinds]
+    model, x = make(two_rectifying_parts)
+    scripted, eager = script(model, x), model(x)
+    graphs = []
+
+    def graph_of_a_call():
+        return scripted(x.clone().requires_grad_()).grad_fn
+
+    def look(_):
+        with ThreadPoolExecutor(1) as other:
+            graphs.append(
+                other.submit(lambda: scripted(x.clone().requires_grad_()).grad_fn).result()
+            )
+        graphs.append(scripted(x.clone().requires_grad_()).grad_fn)
+        raise Stop("on purpose")
+
+    for _ in range(3):
+        graph_of_a_call()
+    with pytest.raises(Stop):
+        cg.GuidedBackprop(look).attribute(x, 1)
+    there, here = graphs
+    assert "DifferentiableGraph" in names_below(there)
+    assert "DifferentiableGraph" not in names_below(here)
+    assert [vars(kind)["__call__"] for kind in kinds] == calls
+    assert torch.equal(scripted(x), eager)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a part scripted, Hooked",
+        "a part scripted, Referring",
+        "scripted, in a lambda, 0",
+        "scripted, its forward, 0",
+        "scripted, in a partial, 0",
+        "scripted with a hook, 0",
+        "a part scripted with a hook, 0",
+        "a scripted function, 0",
+    ],
+)
+def test_a_script_hides_what_it_does(name):
+    build, wrap = WRAPPED[name]
+    model, x = make(build)
+    assert "DifferentiableGraph" in names_below(wrap(model, x)(x.clone().requires_grad_()).grad_fn)
+
+
+def names_below(node):
+    """Return the names of the operations of a graph."""
+    names, waiting = set(), [node]
+    while waiting:
+        node = waiting.pop()
+        names.add(operation_of(node))
+        waiting += [child for child, _ in node.next_functions if child is not None]
+    return names
+
+
+def test_a_pass_inside_a_pass():
+    model, x = make(two_rectifying_parts)
+    scripted = has_run(script)(model, x)
+
+    def explains_on_the_way(x):
+        inner = cg.GuidedBackprop(scripted).attribute(x, 2)
+        return scripted(x + 0.1 * inner)
+
+    inner = reference_gradient(model, x, "guided", 2)
+    assert_right(explains_on_the_way, x, "guided", eager=lambda x: model(x + 0.1 * inner), calls=3)
+
+
+def test_a_checkpoint_around_a_script_is_refused():
+    model, x = make(two_rectifying_parts)
+    scripted = script(model.second, x)
+    for _ in range(3):
+        scripted(model.first(x.clone().requires_grad_()))
+    with pytest.raises(cg.OpaqueGraphError, match="checkpoint around a script"):
+        cg.GuidedBackprop(
+            lambda x: model.head(checkpointed(scripted)(model.first(x)).flatten(1))
+        ).attribute(x, 1)
+
+
+@pytest.mark.skipif(not hasattr(torch.compiler, "set_stance"), reason="torch has no stances")
+@pytest.mark.usefixtures("dynamo")
+def test_where_torch_has_no_switch_for_one_thread_the_last_to_need_it_ends_it():
+    calls = []
+
+    def count(graph, _inputs):
+        calls.append(graph)
+        return graph.forward
+
+    double = torch.compile(lambda x: x * 2, backend=count)
+    first, second = _forced_eager(), _forced_eager()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    double(torch.ones(2))
+    assert calls == []
+    second.__exit__(None, None, None)
+    double(torch.ones(2))
+    assert len(calls) == 1
