@@ -30,6 +30,7 @@ from captum_guided_ext.errors import (
     NoRectifierError,
     OpaqueGraphError,
     OtherProcessError,
+    TargetError,
 )
 from captum_guided_ext.evaluation import (
     Benchmark,
@@ -86,6 +87,7 @@ __all__ = [
     "Score",
     "ScoredBatch",
     "SensitivityMetric",
+    "TargetError",
     "benchmark",
     "compare",
     "explain",

@@ -11,17 +11,18 @@ the map of an image. A clamp is no activation
   ``x * relu6(x + 3) / 6``. So is a clamp of a sum with a constant, with a ceiling, that does
   nothing but multiply: a hard-sigmoid, ``relu6(s + 3) / 6``.
 
-A call of ReLU is never taken for one of these, and a call of ReLU6 for a gate only.
+A call of ReLU is never taken for one of these, and a call of ReLU6 for a gate only; what is spelled
+by arithmetic, as ``maximum(x, 0)`` is, counts as a clamp.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from captum_guided_ext.autograd._nodes import operation_of, saved
+from captum_guided_ext.autograd._nodes import is_spelled, operation_of, saved
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from torch.autograd.graph import Node
 
@@ -33,6 +34,7 @@ _MOVEMENTS = frozenset(
     "Alias AsStrided Clone Copy Expand Permute Select Slice Squeeze T ToCopy Transpose Unsafe_View "
     "UnsafeView Unsqueeze View Reshape ReshapeAlias".casefold().split()
 )
+_SELECTIONS = frozenset(("AsStrided", "Select", "Slice"))
 _AFFINE = frozenset(("Add", "Sub", "Rsub", "Mul", "Div", "Neg"))
 _IN_FRONT = {
     "Sqrt": "a root",
@@ -47,7 +49,11 @@ _IN_FRONT = {
 
 def may_be_none(node: Node) -> bool:
     """Whether ``node``, a rectifier, is of a kind that may be no activation."""
-    return operation_of(node) in (*_CLAMPS, "Hardtanh")
+    return operation_of(node) == "Hardtanh" or _is_clamp(node)
+
+
+def _is_clamp(node: Node) -> bool:
+    return operation_of(node) in _CLAMPS or is_spelled(node)
 
 
 def why_no_activation(node: Node, users: Users, inputs: Collection[Node]) -> str | None:
@@ -58,8 +64,8 @@ def why_no_activation(node: Node, users: Users, inputs: Collection[Node]) -> str
         users: Of each node, the nodes that send it a gradient.
         inputs: The nodes that accumulate the inputs' gradients.
     """
-    is_clamp = operation_of(node) in _CLAMPS
-    taken = _stripped(node.next_functions[0], affine=False)
+    is_clamp = _is_clamp(node)
+    taken = _stripped(node.next_functions[0], _is_movement)
     if is_clamp and taken is not None and taken[0] in inputs:
         return "on the input"
     ends = _ends(node, users)
@@ -67,7 +73,7 @@ def why_no_activation(node: Node, users: Users, inputs: Collection[Node]) -> str
         return None
     if is_clamp and None not in (places := {_guarded(user, edge) for user, edge in ends}):
         return f"in front of {' and '.join(sorted(map(str, places)))}"
-    source = _stripped(node.next_functions[0], affine=True)
+    source = _stripped(node.next_functions[0], _keeps_elements)
     if source is not None and all(_is_gate(user, edge, source) for user, edge in ends):
         return "as a gate"
     if _is_shifted(node) and _has_a_ceiling(node, users) and all(_multiplies(*end) for end in ends):
@@ -93,13 +99,21 @@ def _is_affine(node: Node) -> bool:
 
 def _is_ceiling(node: Node) -> bool:
     operation = operation_of(node)
-    return operation == "ClampMax" or (operation == "Clamp" and saved(node, "min") is None)
+    if operation in ("ClampMax", "Minimum"):
+        return len(_edges(node)) == 1
+    return operation == "Clamp" and saved(node, "min") is None
 
 
-def _stripped(edge: tuple[Node | None, int], *, affine: bool) -> Edge | None:
-    """Follow an edge down through what moves a tensor, or adds to it and multiplies it, too."""
+def _keeps_elements(node: Node) -> bool:
+    """Whether a node makes of each element another: by constants, a ceiling, or by moving all."""
+    moves = _is_movement(node) and operation_of(node) not in _SELECTIONS
+    return moves or _is_affine(node) or _is_ceiling(node)
+
+
+def _stripped(edge: tuple[Node | None, int], passes: Callable[[Node], bool]) -> Edge | None:
+    """Follow an edge down through the nodes that ``passes`` lets pass."""
     node, index = edge
-    while node is not None and (_is_movement(node) or (affine and _is_affine(node))):
+    while node is not None and passes(node):
         ((node, index),) = _edges(node)
     return None if node is None else (node, index)
 
@@ -137,7 +151,7 @@ def _is_gate(user: Node, came_from: Node, source: Edge) -> bool:
     if operation_of(user) != "Mul" or len(_edges(user)) != 2:  # noqa: PLR2004
         return False
     others = [edge for edge in _edges(user) if edge[0] is not came_from]
-    return len(others) == 1 and _stripped(others[0], affine=True) == source
+    return len(others) == 1 and _stripped(others[0], _keeps_elements) == source
 
 
 def _multiplies(user: Node, came_from: Node) -> bool:
@@ -146,12 +160,13 @@ def _multiplies(user: Node, came_from: Node) -> bool:
 
 
 def _is_shifted(node: Node) -> bool:
-    below = _stripped(node.next_functions[0], affine=False)
+    below = _stripped(node.next_functions[0], lambda one: _is_movement(one) or _is_ceiling(one))
     return below is not None and _is_affine(below[0]) and operation_of(below[0]) in ("Add", "Sub")
 
 
 def _has_a_ceiling(node: Node, users: Users) -> bool:
     if operation_of(node) == "Hardtanh" or saved(node, "max") is not None:
         return True
+    below = _stripped(node.next_functions[0], _is_movement)
     above = users.get(node, ())
-    return len(above) == 1 and _is_ceiling(above[0])
+    return (below is not None and _is_ceiling(below[0])) or any(map(_is_ceiling, above))

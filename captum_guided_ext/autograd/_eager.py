@@ -19,13 +19,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def as_written() -> Iterator[list[Exception]]:
-    """Run what ``torch.compile`` and TorchScript compiled as it was written, in this thread.
-
-    Yields why a script runs as it is all the same, for each that does.
-    """
-    with _uncompiled(), _scripts.lowered() as failures:
-        yield failures
+def as_written() -> Iterator[_scripts.Lowered]:
+    """Run what ``torch.compile`` and TorchScript compiled as it was written, in this thread."""
+    with _uncompiled(), _scripts.lowered() as lowered:
+        yield lowered
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from captum_guided_ext.autograd._recording import Call, own_records, recorded, w
 from captum_guided_ext.autograd._remembered import known_of
 from captum_guided_ext.autograd._rules import GRADIENT, BackwardRule, as_rule
 from captum_guided_ext.autograd._second_look import Buffers, SecondLook
+from captum_guided_ext.autograd._spellings import tensors_in
 from captum_guided_ext.errors import ModelError, OpaqueGraphError
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class ForwardPass:
 
     def _run_until_seen(self, model: Callable[..., Any]) -> None:
         known = known_of(model)
+        # What a second look was needed for once, may change without a sign of it on the graph.
         buffers = None if known.has_run else Buffers(model)
         layer = self._layer
         if self._choose_layer is not None and known.layer is not None:
@@ -114,16 +116,13 @@ class ForwardPass:
         look = SecondLook(self._data) if known.needs_a_second_look else None
         self._run(model, layer, look)
         again = self._choose_layer is not None and self._chosen(model, self._choose_layer)
-        hidden = self._hidden
-        if look is None and not hidden <= known.looked_at:
+        if look is None and self._hidden:
             look, again = SecondLook(self._data), True
+            known.needs_a_second_look = True
         if again:
-            (buffers or Buffers(model)).put_back()
+            if buffers is not None:
+                buffers.put_back()
             self._run(model, self._layer, look)
-            if look is not None and look.found:
-                known.needs_a_second_look = True
-            elif look is not None:
-                known.looked_at |= hidden
         known.has_run = True
         if self._layer is not None and again:
             known.layer = weakref.ref(self._layer)
@@ -159,7 +158,7 @@ class ForwardPass:
             given = tuple(leaf.clone() for leaf in leaves)
             with torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001 - a subclass may add nodes
                 goals = tuple(get_gradient_edge(leaf).node for leaf in leaves)
-            not_opened = stack.enter_context(as_written())
+            lowered = stack.enter_context(as_written())
             records = stack.enter_context(recorded(layer, at_input=self._at_layer_input))
             if self._choose_layer is not None:
                 self._calls = self._watched(stack)
@@ -168,8 +167,9 @@ class ForwardPass:
             output = _captum.run_forward(_taking_arguments(model), given, None, self._arguments)
         self.output = checks.check_output(output)
         self._leaves, self._goals = leaves, goals
-        self._not_opened = not_opened[0] if not_opened else None
-        self._look = look and (look.seen, look.out_of_reach)
+        self._not_opened = lowered.failures[0] if lowered.failures else None
+        self._seen = lowered.seen if look is None else {**look.seen, **lowered.seen}
+        self._has_looked = look is not None
         self._recorded_layer = layer
         self._path = self._path_from([self.output])
         self._records = records
@@ -178,8 +178,7 @@ class ForwardPass:
     @property
     def _data(self) -> list[Tensor]:
         """What the model takes beside the inputs, which is no constant of its own."""
-        extra = self._arguments if isinstance(self._arguments, tuple) else (self._arguments,)
-        return [one for one in extra if isinstance(one, torch.Tensor)]
+        return list(tensors_in(self._arguments))
 
     def _watched(self, stack: ExitStack) -> list[Call]:
         try:
@@ -194,9 +193,12 @@ class ForwardPass:
         self._hidden = paths[0].hidden + paths[1].hidden
 
     def _path_from(self, tensors: Sequence[Tensor]) -> RulePath:
-        seen, out_of_reach = self._look or ({}, {})
         return RulePath(
-            tensors, self._goals, seen=seen, out_of_reach=out_of_reach, override=self._override
+            tensors,
+            self._goals,
+            seen=self._seen,
+            has_looked=self._has_looked,
+            override=self._override,
         )
 
     @property

@@ -66,9 +66,9 @@ _FUNCTIONS_OF_TORCH = {
 }
 # Operations by which a rectifier can be spelled; Mul and the clamps only in some forms.
 _SPELL_RECTIFIERS = frozenset((
-    "Abs", "Addcmul", "Amax", "Fmax", "Fmin", "ForeachClampMin", "ForeachMaximum", "IndexFill",
-    "IndexPut", "Lerp", "MaskedFill", "MaskedScatter", "Max", "Maximum", "Minimum", "Sgn", "Sign",
-    "Sqrt", "Where",
+    "Abs", "Addcmul", "Amax", "Cummax", "Fmax", "Fmin", "ForeachClampMin", "ForeachMaximum",
+    "Gather", "Hypot", "IndexFill", "IndexPut", "Lerp", "MaskedFill", "MaskedScatter", "Max",
+    "Maximum", "Median", "Minimum", "Sgn", "Sign", "Sort", "Sqrt", "Topk", "Where",
 ))  # fmt: skip
 _RELU6_CEILING = 6
 _SIGMOID_AT_0 = 0.5  # Sigmoid keeps what it returned
@@ -157,6 +157,9 @@ def _may_spell_a_rectifier(operation: str, node: Node) -> bool:
         return constant.count(True) == 1 and _may_be_a_mask(
             node, "other" if constant[1] else "self"
         )
+    if operation == "Pow":
+        exponent = saved(node, "exponent")
+        return exponent is None or not float(exponent).is_integer()
     return operation in _SPELL_RECTIFIERS
 
 

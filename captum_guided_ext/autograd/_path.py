@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from captum_guided_ext.autograd._clamps import Users
     from captum_guided_ext.autograd._rules import BackwardRule
 
+    # What a look at the calls has found out about nodes; None where they are nothing to a rule.
+    Seen = dict[Node | None, tuple[Role, str] | None]
+
     # What autograd sends back for each of a node's inputs, and what arrived; None where nothing.
     Gradients = tuple[Tensor | None, ...]
     NodeHook = Callable[[Gradients, Gradients], Gradients | None]
@@ -135,9 +138,8 @@ class RulePath:
     Args:
         outputs: Where the backward pass starts.
         inputs: The nodes that accumulate the inputs' gradients.
-        seen: What a second look has found out about nodes: their role and name; None where they
-            are nothing to a rule.
-        out_of_reach: What may spell a rectifier on this path, and no look can tell.
+        seen: What a look at the calls has found out about nodes.
+        has_looked: Whether a second look was made. A suspect that it did not see is warned of.
         override: By label, whether a clamp is overridden; others by where they stand, see
             :mod:`_clamps`.
     """
@@ -147,14 +149,13 @@ class RulePath:
         outputs: Iterable[Tensor],
         inputs: Collection[Node],
         *,
-        seen: Mapping[Node | None, tuple[Role, str] | None] | None = None,
-        out_of_reach: Mapping[str, int] | None = None,
+        seen: Seen | None = None,
+        has_looked: bool = False,
         override: Mapping[str, bool] | None = None,
     ) -> None:
         nodes = nodes_between(outputs, inputs)
         seen = seen or {}
         self.reached_inputs = frozenset(inputs).intersection(nodes)
-        self._out_of_reach = Counter(out_of_reach or {})
         self._override = override or {}
         self._found: list[_Found] = []
         for node in nodes:
@@ -162,6 +163,8 @@ class RulePath:
             if kind is None:
                 continue
             found = _Found(node, *kind)
+            if found.role is Role.SUSPECT and has_looked:
+                found = found._replace(role=Role.ALIKE, label=f"{found.label} (out of sight)")
             if found.role is Role.RECTIFIER and may_be_none(node):
                 found = self._clamp(found, nodes, inputs)
             self._found.append(found)
@@ -237,7 +240,7 @@ class RulePath:
             overridden += activations
         else:
             others += activations
-        alike = self._count(Role.ALIKE) + self._out_of_reach
+        alike = self._count(Role.ALIKE)
         if not overridden and not functions and (others or not may_be_linear):
             left = others + clamps + alike
             there = f"what is there is {listed(left)}" if left else "nor any activation"

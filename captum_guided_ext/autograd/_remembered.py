@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,14 +16,12 @@ class Known:
 
     Attributes:
         has_run: Whether it has run before.
-        needs_a_second_look: Whether its graph shows its rectifiers under a second look only.
-        looked_at: What a second look found no rectifier in, counted by name.
+        needs_a_second_look: Whether its graph shows what may hide a rectifier.
         layer: The layer whose output has to be recorded while the model runs.
     """
 
     has_run: bool = False
     needs_a_second_look: bool = False
-    looked_at: Counter[str] = field(default_factory=Counter)
     layer: weakref.ref[nn.Module] | None = None
 
 

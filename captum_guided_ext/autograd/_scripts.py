@@ -12,15 +12,46 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from captum_guided_ext.autograd._nodes import Role, classify
+from captum_guided_ext.autograd._path import nodes_between
+from captum_guided_ext.autograd._spellings import tensors_in
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TypeGuard
+
+    from captum_guided_ext.autograd._path import Seen
 
 
 def is_module(value: object) -> TypeGuard[torch.jit.ScriptModule]:
     """Whether ``value`` is a scripted or a traced module."""
     kind = getattr(torch.jit, "ScriptModule", None)
     return kind is not None and isinstance(value, kind)
+
+
+class Lowered:
+    """What is known of the scripts that one thread has run from their lowered graphs.
+
+    Attributes:
+        failures: Why a script could not be lowered, and was run as it is.
+        seen: Arithmetic inside of scripts that may spell a rectifier, by node: calls are seen
+            from Python, and a script makes them beneath.
+    """
+
+    def __init__(self) -> None:
+        self.failures: list[Exception] = []
+        self.seen: Seen = {}
+
+    def look_into(self, function: Any, args: Any, result: Any) -> None:
+        """Note the suspects between what a script took and what it returned."""
+        taken = {one.grad_fn for one in tensors_in(args) if one.grad_fn is not None}
+        for node in nodes_between(tensors_in(result), taken):
+            if (
+                node not in taken
+                and (kind := classify(node)) is not None
+                and kind[0] is Role.SUSPECT
+            ):
+                self.seen[node] = Role.ALIKE, f"{kind[1]} in the script {function.name!r}"
 
 
 class _Lowering:
@@ -37,21 +68,20 @@ class _Lowering:
         self._here = threading.local()
 
     @contextmanager
-    def held(self) -> Iterator[list[Exception]]:
-        """Lower inside the ``with`` block; what could not be lowered, and so runs as it is, why."""
-        outer = getattr(self._here, "failures", None)
-        failures: list[Exception] = []
+    def held(self) -> Iterator[Lowered]:
+        """Lower inside the ``with`` block, and say what was."""
+        outer = getattr(self._here, "lowered", None)
         with self._lock:
             if self._users == 0:
                 self._calls = {kind: vars(kind)["__call__"] for kind in _kinds_of_call()}
                 for kind, call in self._calls.items():
                     kind.__call__ = self._lowering(call)
             self._users += 1
-        self._here.failures = failures
+        self._here.lowered = lowered = Lowered()
         try:
-            yield failures
+            yield lowered
         finally:
-            self._here.failures = outer
+            self._here.lowered = outer
             with self._lock:
                 self._users -= 1
                 if self._users == 0:
@@ -62,15 +92,17 @@ class _Lowering:
         here = self._here
 
         def lowered_call(function: Any, /, *args: Any, **kwargs: Any) -> Any:
-            failures: list[Exception] | None = getattr(here, "failures", None)
-            if failures is None:
+            lowered: Lowered | None = getattr(here, "lowered", None)
+            if lowered is None:
                 return call(function, *args, **kwargs)
             try:
-                return _run_lowered(function, args, kwargs)
+                result = _run_lowered(function, args, kwargs)
             except Exception as error:  # noqa: BLE001 - not every script can be lowered
                 # Without its traceback, which would hold the graph.
-                failures.append(error.with_traceback(None))
-                return call(function, *args, **kwargs)
+                lowered.failures.append(error.with_traceback(None))
+                result = call(function, *args, **kwargs)
+            lowered.look_into(function, (args, kwargs), result)
+            return result
 
         return lowered_call
 

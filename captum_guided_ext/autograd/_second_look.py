@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,8 @@ import torch.nn.functional as F  # noqa: N812 - the field's own abbreviation
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from captum_guided_ext.autograd._nodes import Role, classify
-from captum_guided_ext.autograd._spellings import SpelledRectifier, Spellings, name_of
+from captum_guided_ext.autograd._nodes import Role, classify, operation_of
+from captum_guided_ext.autograd._spellings import SpelledRectifier, Spellings, name_of, tensors_in
 from captum_guided_ext.errors import users_line
 
 if TYPE_CHECKING:
@@ -20,38 +20,24 @@ if TYPE_CHECKING:
 
     from torch.autograd.graph import Node
 
-_OUT_OF_PLACE: dict[Any, Any] = {
-    torch.relu_: torch.relu,
-    Tensor.relu_: torch.relu,
-    torch.threshold_: F.threshold,
-    F.hardtanh_: F.hardtanh,
-    torch.clamp_: torch.clamp,
-    Tensor.clamp_: torch.clamp,
-    torch.clamp_min_: torch.clamp_min,
-    Tensor.clamp_min_: torch.clamp_min,
-    Tensor.clip_: torch.clip,
-    torch.clip_: torch.clip,
-    F.leaky_relu_: F.leaky_relu,
-    F.elu_: F.elu,
-    F.rrelu_: F.rrelu,
+    from captum_guided_ext.autograd._path import Seen
+
+# What rectifies, or may, and has an in-place form: by its name, the function that returns instead.
+_OUT_OF_PLACE: dict[str, Any] = {
+    "clamp": torch.clamp,
+    "clamp_min": torch.clamp_min,
+    "clip": torch.clamp,
+    "elu": F.elu,
+    "hardtanh": F.hardtanh,
+    "leaky_relu": F.leaky_relu,
+    "relu": torch.relu,
+    "rrelu": F.rrelu,
+    "threshold": F.threshold,
 }
 _WITH_INPLACE_FLAG: tuple[Any, ...] = (
     F.relu, F.relu6, F.hardtanh, F.threshold, F.leaky_relu, F.elu, F.rrelu
 )  # fmt: skip
 _MAXIMA_OF_LISTS = ("foreach_clamp_min", "foreach_maximum")
-# What the graph of a pass through vmap shows, and no look at the call can tell more about.
-_SUSPECTS = frozenset((
-    "abs", "addcmul", "amax", "fmax", "fmin", "index_fill", "index_put", "lerp", "masked_fill",
-    "masked_scatter", "max", "maximum", "minimum", "setitem", "sgn", "sign", "sqrt", "where",
-))  # fmt: skip
-_RECTIFYING_NOTHING: tuple[Any, ...] = (
-    Tensor.__setitem__,
-    Tensor.copy_,
-    Tensor.fill_,
-    Tensor.zero_,
-    *(getattr(Tensor, f"__i{name}__") for name in ("add", "sub", "mul", "truediv")),
-    *(getattr(Tensor, f"{name}_") for name in ("add", "sub", "mul", "div")),
-)
 _ASSIGNING_OPERATORS = frozenset(
     ["__setitem__", *(f"__i{name}__" for name in ("add", "sub", "mul", "truediv", "and", "or"))]
 )
@@ -71,18 +57,14 @@ class SecondLook(TorchFunctionMode):
         data: Tensors the model takes that are no constants, beside the inputs.
 
     Attributes:
-        seen: What was found out about nodes, see :class:`RulePath`: ``CopySlices`` that hide no
-            rectifier; rectifiers that could not be given a node; calls with a rectifier's values.
-            What this mode does not see (a custom function) is not among them.
-        out_of_reach: Operations that may spell a rectifier inside of vmap, by line.
-        found: Whether anything came to light.
+        seen: What was found out about nodes: arithmetic that is no rectifier; rectifiers that could
+            not be given a node; calls with a rectifier's values.
     """
 
     def __init__(self, data: Iterable[Tensor] = ()) -> None:
         super().__init__()
-        self.seen: dict[Node | None, tuple[Role, str] | None] = {}
-        self.out_of_reach: Counter[str] = Counter()
-        self.found = False
+        self.seen: Seen = {}
+        self._reached: set[Node] = set()
         self._spellings = Spellings(data)
         self._latest: deque[list[Tensor]] = deque(maxlen=_CALLS_BACK)
 
@@ -91,24 +73,26 @@ class SecondLook(TorchFunctionMode):
         kwargs = kwargs or {}
         if name_of(func) in _MAXIMA_OF_LISTS:
             return self._one_by_one(func, *args, **kwargs)
-        rectify = _OUT_OF_PLACE.get(func)
-        others = args[1:], kwargs
+        rectify, others = None, (args[1:], kwargs)
         if func in _WITH_INPLACE_FLAG:
             bound = signature(func).bind(*args, **kwargs)
             if bound.arguments.pop("inplace", False):
                 rectify, others = func, (bound.args[1:], bound.kwargs)
+        elif _writes(func):
+            is_operator = isinstance(func, torch._ops.OpOverload)  # noqa: SLF001
+            table = torch.ops.aten.__getattr__ if is_operator else _OUT_OF_PLACE.get
+            rectify = table(name_of(func)) if name_of(func) in _OUT_OF_PLACE else None
         if rectify is not None and args and args[0]._is_view():  # noqa: SLF001
             # Of a clone: clamp keeps its input for the backward pass, and this one is written to.
-            result = args[0].copy_(rectify(args[0].clone(), *others[0], **others[1]))
-            self.found = True
-            self._is_harmless(result)
-            return result
+            result = self._watched(rectify, (args[0].clone(), *others[0]), others[1])
+            written = args[0].copy_(result)
+            self._clear(written, ())
+            return written
         return self._watched(func, args, kwargs)
 
     def _one_by_one(self, func: Any, tensors: Any, others: Any, **kwargs: Any) -> Any:
         """Run a maximum of each of a list of tensors on one after the other."""
         in_place = func.__name__.endswith("_")
-        self.found = True
         results = []
         for index, tensor in enumerate(tensors):
             other = others[index] if isinstance(others, (list, tuple)) else others
@@ -116,14 +100,23 @@ class SecondLook(TorchFunctionMode):
             result = self._watched(torch.clamp_min, (taken, other), kwargs)
             results.append(tensor.copy_(result) if in_place else result)
             if in_place:
-                self._is_harmless(tensor)
+                self._clear(tensor, ())
         return results
 
-    def _is_harmless(self, written: Tensor) -> None:
-        base = written if written._base is None else written._base  # noqa: SLF001
-        if (kind := _kind(base)) is not None and kind[0] is Role.IN_PLACE:
-            self.seen[base.grad_fn] = None
-            self.found = True
+    def _clear(self, result: Tensor, operands: Iterable[Tensor]) -> None:
+        """Note that a call's arithmetic is no rectifier, where nothing else is noted of it."""
+        node = _node_of(result)
+        taken = {one.grad_fn for one in operands}
+        waiting = [] if node is None else [node]
+        while waiting:  # torch's own functions may be made of several
+            node = waiting.pop()
+            kind = classify(node)
+            if kind is not None and kind[0] in (Role.SUSPECT, Role.IN_PLACE):
+                self.seen.setdefault(node, None)
+            for child, _ in node.next_functions:
+                if child is not None and child not in taken and child not in self._reached:
+                    waiting.append(child)
+            self._reached.add(node)
 
     def _watched(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Call a function, and give the rectifier that its call completes a node."""
@@ -131,39 +124,39 @@ class SecondLook(TorchFunctionMode):
         before = None if written is None else self._spellings.before_writing(written)
         returned = func(*args, **kwargs)
         if _is_transformed():
-            if name_of(func) in _SUSPECTS:
-                self.out_of_reach[f"{name_of(func)} in vmap ({users_line()})"] += 1
-                self.found = True
+            self._point_at(func, returned)
             return returned
         result = _tensor_in(returned) if written is None else written
+        taken = args if before is None else (before, *args[1:])
+        marked = None
         if result is not None and (written is None or written.requires_grad):
-            taken = args if before is None else (before, *args[1:])
             marked = self._marked(func, taken, kwargs, result)
-            if marked is not None and written is None:
-                return marked if returned is result else type(returned)((marked, *returned[1:]))
-            if marked is not None and written is not None:
-                written.copy_(marked)
-        if written is not None and func in _RECTIFYING_NOTHING:
-            self._is_harmless(written)
-        return returned
+        if marked is not None and written is not None:
+            written.copy_(marked)
+        operands = list(tensors_in((args, kwargs)))
+        for one in tensors_in(returned if written is None else written):
+            self._clear(one, operands)
+        if marked is None or written is not None:
+            return returned
+        self._clear(marked, ())
+        return marked if returned is result else type(returned)((marked, *returned[1:]))
 
     def _marked(self, func: Any, args: Any, kwargs: Any, result: Tensor) -> Tensor | None:
         """Return ``result`` behind a node of its own, if it is a rectifier's that the graph hides.
 
         Where the function wrote to its first argument, ``args`` hold that as it was before.
         """
-        if (kind := _kind(result)) is not None and kind[0] is Role.RECTIFIER:
+        if _role_of(result) is Role.RECTIFIER:
             self._latest.clear()  # what comes after one is seen to come from it
             return None
         spelling = self._spellings.after(func, args, kwargs, result)
         if spelling is None:
             self._compare(func, args, kwargs, result)
             return None
-        self.found = True
         self._latest.clear()
         label = f"ReLU by {name_of(func)}"
         if not spelling.holds_for(result):
-            self.seen[result.grad_fn] = Role.OPAQUE, f"a {label} ({users_line()})"
+            self.seen[_node_of(result)] = Role.OPAQUE, f"a {label} ({users_line()})"
             return None
         scale, ceiling = spelling.scale, spelling.ceiling
         if ceiling is not None:
@@ -171,26 +164,34 @@ class SecondLook(TorchFunctionMode):
         marked: Tensor = SpelledRectifier.apply(spelling.taken, result, scale, ceiling, label)
         return marked
 
+    def _point_at(self, func: Any, returned: Any) -> None:
+        """Remember a suspect inside of vmap, where no single tensor can be looked at."""
+        for result in tensors_in(returned):
+            if _role_of(result) is Role.SUSPECT:
+                self.seen[_node_of(result)] = (
+                    Role.ALIKE,
+                    f"{name_of(func)} in vmap ({users_line()})",
+                )
+
     def _compare(self, func: Any, args: Any, kwargs: Any, result: Tensor) -> None:
         """Remember a call whose result has the values of a rectifier of something before it."""
-        if not result.requires_grad or not result.is_floating_point():
+        if not result.requires_grad or not _is_real(result):
             return
-        operands = [one for one in (*args, *kwargs.values()) if isinstance(one, Tensor)]
-        operands = [one for one in operands if one is not result]  # it was written to
+        operands = [one for one in tensors_in((args, kwargs)) if one is not result]  # as written
+        operands = [one for one in operands if _is_real(one)]
         earlier = [one for several in self._latest for one in several]
         self._latest.append([one for one in operands if one.requires_grad])
-        with torch.no_grad():
-            if bool((result < 0).any() or (result > 0).all()) or self._spellings.is_flat(result):
-                return
-            if any(torch.equal(result, one) for one in operands):
-                return
-            for one in (*operands, *earlier):
-                if one.numel() != result.numel() or not bool((one < 0).any() and (one > 0).any()):
-                    continue
-                if torch.equal(result, one.clamp(min=0).to(result.dtype).reshape(result.shape)):
-                    self.seen[result.grad_fn] = Role.ALIKE, f"{name_of(func)} ({users_line()})"
-                    self.found = True
-                    return
+        values = result.detach().flatten()
+        if bool((values < 0).any() or (values > 0).all()) or self._spellings.is_flat(result):
+            return
+        taken, before = (
+            [flat for one in several if (flat := one.detach().flatten()).shape == values.shape]
+            for several in (operands, earlier)
+        )
+        if any(torch.equal(values, one.to(values.dtype)) for one in taken):
+            return
+        if any(_rectifies(one, values) for one in (*taken, *before)):
+            self.seen[_node_of(result)] = Role.ALIKE, f"{name_of(func)} ({users_line()})"
 
 
 def _writes(func: Any) -> bool:
@@ -209,8 +210,35 @@ def _tensor_in(returned: Any) -> Tensor | None:
     return None
 
 
-def _kind(result: Tensor) -> tuple[Role, str] | None:
-    return None if result.grad_fn is None else classify(result.grad_fn)
+def _is_real(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.layout is torch.strided and not tensor.is_nested
+
+
+def _rectifies(taken: Tensor, returned: Tensor) -> bool:
+    """Whether all values of ``returned`` are those of a ReLU of ``taken``, up to a factor."""
+    top = taken.argmax()
+    if not bool((taken < 0).any() and taken[top] > 0 and returned[top] > 0):
+        return False
+    scale = returned[top] / taken[top]
+    return torch.allclose(
+        returned, scale * taken.clamp(min=0).to(returned.dtype), rtol=1e-5, atol=0
+    )
+
+
+def _node_of(result: Tensor) -> Node | None:
+    """Return the node of a call's result; of a view that was written to, that of its base."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(result):  # noqa: SLF001
+        result = torch._C._functorch.get_unwrapped(result)  # noqa: SLF001
+    base = result._base  # noqa: SLF001
+    if base is not None and base.grad_fn is not None and operation_of(base.grad_fn) == "CopySlices":
+        return base.grad_fn
+    return result.grad_fn
+
+
+def _role_of(result: Tensor) -> Role | None:
+    node = _node_of(result)
+    kind = None if node is None else classify(node)
+    return None if kind is None else kind[0]
 
 
 def _is_transformed() -> bool:
@@ -222,11 +250,12 @@ class Buffers:
     """The buffers of a model as they are now, to be put back before it runs a second time."""
 
     def __init__(self, model: Any) -> None:
-        modules = model.modules() if isinstance(model, nn.Module) else ()
+        owner = getattr(model, "__self__", model)  # of a bound model.forward
+        modules = owner.modules() if isinstance(owner, nn.Module) else ()
         self._kept = [
-            (module, name, buffer, buffer.clone())
+            (module, name, buffer, None if buffer is None else buffer.clone())
             for module in modules
-            for name, buffer in module.named_buffers(recurse=False)
+            for name, buffer in module._buffers.items()  # noqa: SLF001 - None as well
         ]
 
     def put_back(self) -> None:
@@ -234,7 +263,7 @@ class Buffers:
         with torch.no_grad():
             for module, name, buffer, before in self._kept:
                 # By value: batch norm writes to its statistics without a new version.
-                if not torch.equal(buffer, before):
+                if buffer is not None and before is not None and not torch.equal(buffer, before):
                     buffer.copy_(before)
                 if getattr(module, name, None) is not buffer:
                     setattr(module, name, buffer)

@@ -10,6 +10,7 @@ decide, never the data of a pass.
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
 # Exact in every floating-point type.
 _MAGNITUDES = (2.0**-10, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 8.0, 1024.0)
 _PROBES = torch.tensor([*(-m for m in reversed(_MAGNITUDES)), 0.0, *_MAGNITUDES]).double()
+_KEPT = 8  # of what was made from one tensor, the latest that may be what a rectifier took
 _RELATIVE = 1e-5  # what rounding may do to a probe
 
 # What works element by element, by name_of.
 _CASTS = frozenset((
-    "bfloat16", "bool", "double", "float", "half", "to", "to_copy", "type", "type_as",
+    "bfloat16", "bool", "byte", "double", "float", "half", "int", "long", "short", "to", "to_copy",
+    "type", "type_as",
 ))  # fmt: skip
 _COPIES = frozenset(("alias", "clone", "contiguous", "data", "detach", "positive"))
 _ASSIGNMENTS = frozenset(("index_put", "setitem"))
@@ -102,6 +105,7 @@ class _Base:
 
     tensor: Tensor
     version: int
+    functions: list[weakref.ref[Tensor]] = dataclasses.field(default_factory=list)
 
     @property
     def is_intact(self) -> bool:
@@ -164,7 +168,7 @@ class Spellings:
             result: The tensor that it returned, or wrote to.
         """
         name = name_of(function)
-        operands = [one for one in _flat((args, kwargs)) if isinstance(one, Tensor)]
+        operands = list(tensors_in((args, kwargs)))
         constant = name in _CONSTANTS or all(map(self._is_constant, operands))
         if not result.requires_grad and not constant:
             self._computed[result] = True
@@ -288,13 +292,18 @@ class Spellings:
         if result.requires_grad:
             base = made.base.tensor if made.base.is_intact else None
             of_base = _PROBES.to(made.base.tensor.dtype)
-            nearest = [one for one in operands if one.requires_grad]  # what the call itself took
+            # The nearest first: what the call itself took, then what was made from the base last.
+            latest = reversed(made.base.functions[-_KEPT:])
+            known = [one for ref in latest if (one := ref()) is not None]
+            known = [one for one in known if self._value_of(one) is not None]
+            nearest = [one for one in (*operands, *known) if one.requires_grad]
             for taken, probes in [(one, self._probes_of(one)) for one in nearest] + [
                 (base, of_base),
                 (None if base is None else -base, -of_base),
             ]:
                 if (shape := _rectifier(probes, made.probes)) is not None:
                     return Spelling(taken, *shape)
+            made.base.functions.append(weakref.ref(result))
         self._values[result] = dataclasses.replace(made, version=version_of(result))
         return None
 
@@ -335,11 +344,12 @@ def version_of(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version  # noqa: SLF001
 
 
-def _flat(arguments: Any) -> Iterator[Any]:
-    if isinstance(arguments, (tuple, list)):
-        for one in arguments:
-            yield from _flat(one)
-    elif isinstance(arguments, dict):
-        yield from _flat(tuple(arguments.values()))
-    else:
-        yield arguments
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Return the tensors in tuples, lists and dictionaries."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for one in value:
+            yield from tensors_in(one)
+    elif isinstance(value, dict):
+        yield from tensors_in(tuple(value.values()))

@@ -238,3 +238,31 @@ def test_the_extension_in_the_other_classes():
     method = cg.NeuronGuidedBackprop(model, "second", extend_to_activations=True)
     expected = plain_gradient(neuron, x, 1)
     torch.testing.assert_close(method.attribute(x, (1, 2, 2)), expected, rtol=1e-5, atol=1e-7)
+
+
+class Relu(torch.autograd.Function):
+    """A leaky function under the name of autograd's own."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return torch.where(x > 0, x, 0.3 * x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return torch.where(x > 0, gradient, 0.3 * gradient)
+
+
+class CompiledFunction(Relu):
+    """As above, under the name that hides compiled code."""
+
+
+@both_rules
+@pytest.mark.parametrize("function", [Relu, CompiledFunction])
+def test_a_name_proves_nothing(function, rule):
+    model, x = make(lambda: Conv(lambda x: F.relu(function.apply(x) + 0.1)))
+    by_hand, _ = make(lambda: Conv(lambda x: F.relu(F.leaky_relu(x, 0.3) + 0.1)))
+    named = rf"custom autograd functions .*2 {function.__name__}\)"
+    assert_right(model, x, rule, eager=by_hand, warns=named)
+    assert cg.rectifiers(model, x).opaque == {function.__name__: 2}

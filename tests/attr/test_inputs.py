@@ -1,14 +1,23 @@
 """What is explained, and what the model makes of it: inputs of every form, and errors."""
 
+import warnings
+
 import pytest
 import torch
+import torch.distributed as dist
 from messages import fails
 from methods import METHODS, assert_right, both_rules
 from networks import Conv, TwoParts, make, perceptron
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.nn import functional as F  # noqa: N812
 
 import captum_guided_ext as cg
+
+try:
+    from torch.distributed.tensor import Replicate, distribute_tensor
+except ImportError:  # older torch
+    from torch.distributed._tensor import Replicate, distribute_tensor
 
 NET, X = make(lambda: perceptron(features=4, hidden=9, classes=5), (3, 4))
 
@@ -39,6 +48,50 @@ def with_two_of(value):
     x = X.clone()
     x[1, 2] = x[2, 0] = value
     return x
+
+
+def nested(x, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a prototype
+        return torch.nested.nested_tensor(list(x), **options)
+
+
+NO_DENSE_TENSORS = {
+    "sparse": (lambda x: x.to_sparse(), ["layout torch.sparse_coo", ".to_dense()"]),
+    "sparse rows": (lambda x: x.to_sparse_csr(), ["layout torch.sparse_csr", ".to_dense()"]),
+    "mkldnn": (lambda x: x.to_mkldnn(), ["layout torch._mkldnn", ".to_dense()"]),
+    "nested": (nested, ["a nested tensor", ".to_padded_tensor(0.0)"]),
+    "jagged": (lambda x: nested(x, layout=torch.jagged), ["a nested tensor", "one by one"]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+@pytest.mark.parametrize("name", NO_DENSE_TENSORS)
+@both_rules
+def test_no_dense_tensor(name, rule):
+    convert, words = NO_DENSE_TENSORS[name]
+    with fails(TypeError, "inputs[0] is ", *words[:1], "attributions are of dense", *words[1:]):
+        METHODS[rule](NET).attribute(convert(X), target=0)
+
+
+def test_a_distributed_tensor(tmp_path):
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        whole = distribute_tensor(X, mesh, [Replicate()])
+        with fails(TypeError, "inputs[0] is a DTensor", "pass .full_tensor()"):
+            cg.GuidedBackprop(NET).attribute(whole, target=0)
+    finally:
+        dist.destroy_process_group()
+
+
+def test_a_script_that_was_frozen_for_inference():
+    model, x = make(
+        lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+    )
+    frozen = torch.jit.optimize_for_inference(torch.jit.script(model))
+    with fails(ValueError, "inputs[0] has no path", "frozen by torch.jit.optimize_for_inference"):
+        cg.GuidedBackprop(frozen).attribute(x, 1)
 
 
 KINDS = [X.int(), X > 0, X.long(), X + 0j, X.byte()]

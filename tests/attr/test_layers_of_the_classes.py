@@ -109,6 +109,50 @@ def test_a_layer_whose_output_is_detached(method, model):
         method(model, "second").attribute(X, 0)
 
 
+class InADict(nn.Module):
+    def forward(self, x):
+        return {"map": 2 * x}
+
+
+class ByKeyword(nn.Module):
+    def forward(self, *, x):
+        return 2 * x
+
+
+def calling(model, layer, call):
+    """Call a layer in its own way behind the first stage of ``TwoParts``."""
+    return lambda x: model.head(model.second(call(layer, model.first(x))).flatten(1))
+
+
+@each_class
+def test_a_layer_that_returns_a_dictionary(method, model):
+    layer = InADict()
+    whole = calling(model, layer, lambda layer, x: layer(x)["map"])
+    with fails(
+        ValueError, "layer InADict put out dict", "a tensor or a tuple of tensors is needed"
+    ):
+        method(whole, layer).attribute(X, 0)
+
+
+@each_class
+def test_a_layer_that_takes_keywords_only(method, model):
+    layer = ByKeyword()
+    whole = calling(model, layer, lambda layer, x: layer(x=x))
+    at_input = {cg.GuidedGradCam: "attribute_to_layer_input"}.get(
+        method, "attribute_to_neuron_input"
+    )
+    with fails(ValueError, "layer ByKeyword took no tensor by position", "use its output"):
+        method(whole, layer).attribute(X, 0, **{at_input: True})
+
+
+@each_class
+def test_a_layer_inside_vmap(method, model):
+    layer = nn.ReLU()
+    whole = calling(model, layer, lambda layer, x: torch.vmap(layer)(x))
+    with fails(ValueError, "layer ReLU runs inside vmap"):
+        method(whole, layer).attribute(X, 0)
+
+
 def test_no_layer_was_named(model):
     with fails(ValueError, "layer None put out nothing"):
         cg.ForwardPass(model, X).layer_gradients(0)

@@ -1,6 +1,8 @@
 """Which score is explained: targets of every form, and errors that say what there is."""
 
+import captum.attr
 import pytest
+import quiet
 import torch
 from messages import fails
 from methods import METHODS, both_rules
@@ -62,6 +64,29 @@ def test_a_target_that_does_not_fit(rule, target, words):
 def test_a_target_that_does_not_fit_an_output_of_more_dimensions(target, words):
     with fails(ValueError, *words):
         cg.GuidedBackprop(lambda x: torch.stack([NET(x), -NET(x)], dim=2)).attribute(X, target)
+
+
+@pytest.mark.parametrize("target", [None, 5, -6, (5,), (0, 1), [0, 1, 2], 1.5], ids=str)
+@pytest.mark.parametrize("ours", [cg.GuidedBackprop, cg.GuidedGradCam], ids=lambda c: c.__name__)
+def test_who_catches_captums_error_catches_this_one(ours, target):
+    theirs = getattr(captum.attr, ours.__name__)
+    model, x = make(TwoParts)
+    arguments = (model,) if ours is cg.GuidedBackprop else (model, model.second)
+    with pytest.raises(Exception) as of_captum, quiet.captum():  # noqa: PT011 - which it is, is asked
+        theirs(*arguments).attribute(x, target=target)
+    with pytest.raises(type(of_captum.value)) as raised:
+        ours(*arguments).attribute(x, target=target)
+    assert isinstance(raised.value, (cg.TargetError, ValueError))
+
+
+@pytest.mark.parametrize("selector", [7, (9, 0, 0), (0, 0, 0, 0)], ids=str)
+def test_who_catches_captums_error_of_a_neuron_catches_this_one(selector):
+    model, x = make(TwoParts)
+    with pytest.raises((AssertionError, IndexError)) as of_captum, quiet.captum():
+        captum.attr.NeuronGuidedBackprop(model, model.second).attribute(x, selector)
+    with pytest.raises(type(of_captum.value)) as raised:
+        cg.NeuronGuidedBackprop(model, model.second).attribute(x, selector)
+    assert isinstance(raised.value, cg.TargetError)
 
 
 @pytest.mark.parametrize(

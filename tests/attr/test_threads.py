@@ -165,3 +165,83 @@ def test_captum_does_not_pass_that_test():
             except RuntimeError:  # tensors of the other's graph
                 wrong += 1
     assert wrong
+
+
+class Noisy(nn.Module):
+    """Adds noise of the global generator, and rectifies by arithmetic and in place on a view."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        h = self.first(x)
+        h = torch.where(h > 0, h, 0) - 0.1
+        torch.relu_(h[:, 2:])
+        return self.last(h + torch.rand(h.shape).detach())
+
+
+@pytest.mark.usefixtures("dynamo")
+def test_a_thousand_calls_on_one_model_and_the_random_numbers_of_others():
+    networks = {name: make(build)[0] for name, build in MANY.items()}
+    x = make(Noisy, (4, 6))[1]
+    compiled = torch.compile(networks["compiled"], backend="aot_eager")
+    compiled(x)
+    calls = {
+        "noisy": lambda: cg.GuidedBackprop(networks["noisy"]).attribute(x, 1),
+        "compiled": lambda: cg.GuidedBackprop(lambda x: compiled(1.0 * x)).attribute(x, 1),
+        "scripted": lambda: cg.Deconvolution(networks["scripted"]).attribute(x, 1),
+        "spelled": lambda: cg.GuidedBackprop(networks["spelled"]).attribute(x, 1),
+        "grad_cam": lambda: cg.GuidedGradCam(networks["image"], "second").attribute(image, 1),
+    }
+    image = make_stateful()[1]
+    networks["scripted"] = torch.jit.script(networks["scripted"])
+    expected = {name: call() for name, call in calls.items()}
+    drawn, done = [], threading.Event()
+
+    def draw():
+        while not done.is_set():
+            drawn.extend(torch.rand(3, dtype=torch.float64).tolist())
+
+    def work(index):
+        name = list(calls)[index % len(calls)]
+        return name, calls[name]()
+
+    other = threading.Thread(target=draw)
+    other.start()
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            results = list(pool.map(work, range(1000)))
+    finally:
+        done.set()
+        other.join()
+    for name, got in results:
+        assert_equal(got, expected[name])
+    assert len(drawn) > 1000
+    assert len(set(drawn)) == len(drawn)  # nothing was drawn twice
+
+
+def in_place_on_a_view(h):
+    torch.relu_(h[:, 2:])
+    return h
+
+
+class Calling(nn.Module):
+    """Two linear layers around a function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.last(self.function(self.first(x)))
+
+
+MANY = {
+    "noisy": Noisy,
+    "compiled": lambda: Calling(in_place_on_a_view),
+    "scripted": lambda: perceptron(nn.Linear(8, 8), nn.ReLU()),
+    "spelled": lambda: Calling(lambda h: torch.maximum(h, torch.zeros_like(h)) - 0.1),
+    "image": lambda: make_stateful()[0],
+}

@@ -1,6 +1,7 @@
 """Captum's gradient attributions under a rule, against slow computations of their definitions."""
 
 import copy
+import pickle
 import re
 
 import captum.attr as ca
@@ -334,3 +335,52 @@ def test_why_the_layer_and_neuron_variants_are_refused(name, arguments):
     method = construct(ca, name)
     method.gradient_func = "no function at all"
     assert attribute(method, torch.rand(2, 5), **arguments) is not None
+
+
+class OfItsOwn(ca.Saliency):
+    """Computes its gradients itself, and asks nobody."""
+
+    def attribute(self, inputs, target=None):
+        with torch.enable_grad():
+            leaf = inputs.detach().clone().requires_grad_()
+            return torch.autograd.grad(self.forward_func(leaf)[:, target].sum(), leaf)[0]
+
+
+class Sometimes(ca.Saliency):
+    """Asks for gradients under a condition."""
+
+    def attribute(self, inputs, target=None, ask=True):
+        return super().attribute(inputs, target=target) if ask else torch.zeros_like(inputs)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda one: one, ca.NoiseTunnel], ids=["itself", "in NoiseTunnel"]
+)
+def test_a_method_that_never_asks_for_gradients(wrap):
+    model, x, _ = make()
+    attribution = wrap(with_rule(OfItsOwn(model), GUIDED))
+    with pytest.raises(
+        TypeError, match=r"OfItsOwn: its attribute\(\) never asks self\.gradient_func"
+    ):
+        attribution.attribute(x, target=1)
+
+
+def test_each_call_has_to_ask():
+    model, x, _ = make()
+    ruled = with_rule(Sometimes(model), "guided")
+    expected = reference_gradient(model, x, "guided", 1).abs()
+    assert torch.equal(attribute(ruled, x, target=1), expected)
+    with pytest.raises(TypeError, match="never asks"):
+        ruled.attribute(x, target=1, ask=False)
+    assert torch.equal(attribute(ruled, x, target=1), expected)
+
+
+@each_method
+def test_copies_and_pickles_follow_the_rule(build):
+    model, x, _ = make()
+    ruled = with_rule(build(model), GUIDED)
+    expected = attribute(ruled, x, target=1)
+    assert not torch.equal(expected, attribute(build(model), x, target=1))
+    again = pickle.loads(pickle.dumps(with_rule(build(model), GUIDED)))
+    assert torch.equal(attribute(again, x, target=1), expected)
+    assert torch.equal(attribute(copy.deepcopy(ruled), x, target=1), expected)

@@ -4,7 +4,7 @@ import captum.attr
 import pytest
 import quiet
 import torch
-from arithmetic import CLAMPS, clamped, relu6
+from arithmetic import CLAMPS, clamped, relu6, variance
 from messages import warned
 from methods import METHODS, NEURON_METHODS, assert_equal, assert_right, both_rules, captums_cam
 from networks import Conv, make
@@ -57,11 +57,20 @@ def test_captums_right_answers_are_kept(name, rule):
 def test_the_caller_decides_otherwise(name, rule):
     function, label, _ = CLAMPS[name]
     model, x = make(lambda: WithAClamp(function))
-    expected = reference_gradient(model, x, rule, 1)  # where a clamp is a rectifier
-    assert_right(model, x, rule, override=[label])
-    assert_right(model, x, rule, override={label: True})
+    if label == "ReLU by maximum":  # the reference knows calls of rectifiers only
+        eager, _ = make(lambda: WithAClamp(function))
+        eager.function = OVERRIDDEN[name]
+    else:
+        eager = model
+    assert_right(model, x, rule, eager=eager, override=[label])
+    assert_right(model, x, rule, eager=eager, override={label: True})
     assert cg.rectifiers(model, x, override=label).overridden == {"ReLU": 1, label: 1}
-    assert expected.any()
+
+
+OVERRIDDEN = {
+    "hard-swish by arithmetic": lambda h: h * torch.minimum(F.relu(h + 3), torch.tensor(6.0)) / 6,
+    "a root, guarded by arithmetic": lambda h: h / (F.relu(variance(h)) + 0.01).sqrt(),
+}
 
 
 @both_rules
@@ -115,6 +124,9 @@ ACTIVATIONS = {
     "with a root beside it": lambda x: (h := x.clamp(min=0)) + (h + 0.1).sqrt(),
     "with a scale of its own mean": lambda x: (h := F.relu6(x)) * torch.exp(h.mean()),
     "divided by another": lambda x: x.clamp(min=0) / (x.detach().abs() + 1),
+    "a half of the channels weighs the other": lambda x: torch.cat(
+        [x[:, :3].clamp(min=0) * x[:, 3:], x[:, 3:]], 1
+    ),
     "squared": lambda x: x.clamp(min=0) ** 2,
     "in front of a mean and a root": lambda x: (
         x * (x.clamp(min=0).mean() + 0.1).detach().sqrt() + x.clamp(min=0)

@@ -93,25 +93,29 @@ def test_the_second_run_stands_for_itself_and_buffers_end_as_after_one():
 
 
 class MovingAverage(nn.Module):
-    """Keeps a moving average in eval mode too: in one buffer in place, in one by another tensor."""
+    """Keeps averages in eval mode too: in one buffer in place, in others by another tensor."""
 
     def __init__(self):
         super().__init__()
         self.register_buffer("mean", torch.zeros(6))
         self.register_buffer("peak", torch.zeros(6))
+        self.register_buffer("calls", None)
         self.last = nn.Linear(6, 3)
 
     def forward(self, x):
         self.mean.mul_(0.9).add_(0.1 * x.detach().mean(0))
+        self.calls = torch.tensor(1 if self.calls is None else int(self.calls) + 1)
         self.peak = torch.maximum(0.9 * self.peak, x.detach().amax(0))
         return self.last(torch.where(x > 0, x, 0) + self.mean + self.peak)
 
 
-def test_buffers_that_are_written_to_in_eval_mode_end_as_after_one_run():
+@pytest.mark.parametrize("name", ["__call__", "forward"])
+def test_buffers_that_are_written_to_in_eval_mode_end_as_after_one_run(name):
     (once, x), (explained, _) = (make(MovingAverage, (4, 6)) for _ in range(2))
     outputs = [once(x) for _ in range(3)]
     for output in outputs:
-        assert torch.equal(cg.ForwardPass(explained, x).output, output)
+        call = explained if name == "__call__" else explained.forward
+        assert torch.equal(cg.ForwardPass(call, x).output, output)
     for buffer, expected in zip(explained.buffers(), once.buffers(), strict=True):
         assert torch.equal(buffer, expected)
 

@@ -5,13 +5,15 @@ import shutil
 
 import pytest
 import torch
+from messages import warned
 from methods import METHODS, RULES, both_rules, each_rule, plain_gradient
 from networks import TwoParts, make
 from reference import reference_gradient
 from topologies import TOPOLOGIES
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
-from torchvision.models import mobilenet_v2, resnet18
+from torchvision.models import densenet121, mobilenet_v2, resnet18
+from unchanged import nothing_changed
 
 import captum_guided_ext as cg
 from captum_guided_ext import GuidedReLU
@@ -196,6 +198,137 @@ def test_a_subclass_of_relu_of_the_users_own_is_a_relu():
         pass
 
     assert isinstance(GuidedReLU.convert(nn.Sequential(MyReLU()))[0], GuidedReLU)
+
+
+class Leaky(nn.ReLU):
+    """A function of its own, under the name of a ReLU."""
+
+    def forward(self, x):
+        return F.leaky_relu(x, 0.3)
+
+
+def test_a_subclass_with_a_forward_of_its_own_is_another_function():
+    model, x = make(lambda: TwoParts(Leaky(), nn.ReLU()))
+    expected = reference_gradient(model, x, "guided", 1)
+    converted = GuidedReLU.convert(model)
+    assert type(converted.first[1]) is Leaky
+    assert torch.equal(plain_gradient(converted, x), expected)
+    own = nn.ReLU()
+    own.forward = lambda x: F.leaky_relu(x, 0.3)
+    with pytest.raises(cg.NoRectifierError):
+        GuidedReLU.convert(nn.Sequential(own))
+
+
+def test_hooks_and_whatever_refers_to_a_module_move_along():
+    model, x = make(lambda: TwoParts(nn.ReLU(), nn.ReLU()))
+    kept, relu = [], model.first[1]
+    model.reference = (relu,)
+    relu.note = "the caller's own"
+    relu.register_forward_pre_hook(lambda _module, args: (args[0] + 0.1,))
+    handle = relu.register_forward_hook(lambda *_: kept.append(1))
+    relu.register_full_backward_hook(lambda *_: kept.append(2))
+    expected = reference_gradient(model, x, "guided", 1)
+    kept.clear()
+    GuidedReLU.convert(model)
+    assert torch.equal(plain_gradient(model, x), expected)
+    assert kept == [1, 2]
+    assert model.reference == (relu,)
+    assert relu.note == "the caller's own"
+    handle.remove()
+    model(x)
+    assert kept == [1, 2]
+
+
+class AsStatements(nn.Module):
+    """Calls its in-place rectifiers as statements."""
+
+    def __init__(self, act):
+        super().__init__()
+        self.first, self.second, self.act = nn.Linear(6, 8), nn.Linear(8, 3), act
+
+    def forward(self, x):
+        h = self.first(x)
+        self.act(h)
+        self.act(h[:, 2:])
+        return self.second(h - 0.1)
+
+
+IN_PLACE = {
+    "nn.ReLU": lambda: nn.ReLU(inplace=True),
+    "nn.ReLU6": lambda: nn.ReLU6(inplace=True),
+    "nn.Hardtanh(0, 0.5)": lambda: nn.Hardtanh(0, 0.5, inplace=True),
+    "nn.Threshold(0, 0)": lambda: nn.Threshold(0, 0, inplace=True),
+}
+
+
+@each_rule
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_in_place_stays_in_place(name, rule):
+    model, x = make(lambda: AsStatements(IN_PLACE[name]()), (4, 6))
+    expected = reference_gradient(model, x, rule, 1)
+    output = model(x)
+    converted = GuidedReLU.convert(model, RULES[rule])
+    assert "inplace=True" in repr(converted.act)
+    assert torch.equal(converted(x), output)
+    assert torch.equal(plain_gradient(converted, x), expected)
+
+
+@each_rule
+@pytest.mark.parametrize("act", [nn.ReLU6, lambda: nn.Hardtanh(0, 0.5), lambda: nn.Threshold(0, 0)])
+def test_every_rectifier_module(act, rule):
+    model, x = make(lambda: TwoParts(act(), act()))
+    expected = reference_gradient(model, x, rule, 1)
+    assert torch.equal(plain_gradient(GuidedReLU.convert(model, rule), x), expected)
+
+
+@pytest.mark.parametrize(
+    "act", [nn.Hardtanh(), nn.Hardtanh(0.1, 1), nn.Threshold(0, 5), nn.Threshold(1, 0)]
+)
+def test_their_other_settings_are_no_rectifiers(act):
+    model = nn.Sequential(act, nn.ReLU())
+    GuidedReLU.convert(model)
+    assert model[0] is act
+    assert type(act) is not GuidedReLU
+
+
+def test_example_inputs_show_what_no_module_covers():
+    model, x = make(lambda: densenet121(num_classes=5), (1, 3, 64, 64))
+    _, (message,) = warned(lambda: GuidedReLU.convert(model, example_inputs=x))
+    assert "DenseNet has rectifiers" in message
+    assert "were not converted: 1 ReLU." in message
+    model, x = make(lambda: resnet18(num_classes=5), (1, 3, 64, 64))
+    GuidedReLU.convert(model, example_inputs=x)  # all are modules: no warning
+
+
+@pytest.mark.parametrize("inside", ["a function", "a script", "a list"])
+def test_parts_that_no_module_covers(inside):
+    model, x = make(lambda: TwoParts(nn.ReLU(), nn.ReLU()))
+    if inside == "a function":
+        model.second[1].forward = F.relu
+    elif inside == "a script":
+        model.second = torch.jit.script(model.second)
+    else:
+        held = [nn.ReLU()]
+        model.second[1] = nn.Identity()
+        model.second[1].forward = lambda x: held[0](1.0 * x)
+    _, (message,) = warned(lambda: GuidedReLU.convert(model, example_inputs=(x,)))
+    assert "were not converted: 1 ReLU." in message
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_strict_leaves_the_model_as_it_was(failing):
+    model, x = make(lambda: TwoParts(nn.ReLU(inplace=True), nn.ReLU6()))
+    model.second[1].forward = F.relu6
+    with nothing_changed(model, x):
+        if failing:
+            with pytest.raises(RuntimeError):
+                GuidedReLU.convert(model, example_inputs=x[:, :2])
+        else:
+            with pytest.raises(
+                cg.ModelError, match=r"were not converted: 1 ReLU6\. .*plain gradient"
+            ):
+                GuidedReLU.convert(model, example_inputs=x, strict=True)
+    assert type(model.first[1]) is nn.ReLU
 
 
 def test_a_deep_copy_and_a_saved_state():

@@ -60,10 +60,10 @@ def test_the_plain_gradient_stays_autograds_own(name):
 
 def test_zeros_meet_the_gate():
     x = torch.tensor([[-1.0, 0.0, 2.0]])
-    (got,) = cg.ForwardPass(lambda x: torch.maximum(x, zeros(x)), x).input_gradients("guided", 1)
-    assert got.tolist() == [[0.0, 0.0, 0.0]]
-    (got,) = cg.ForwardPass(lambda x: torch.maximum(x, zeros(x)), x).input_gradients("guided", 2)
-    assert got.tolist() == [[0.0, 0.0, 1.0]]
+    forward_pass = cg.ForwardPass(lambda x: torch.maximum(2 * x, zeros(x)), x)
+    for target, expected in ((1, [0.0, 0.0, 0.0]), (2, [0.0, 0.0, 2.0])):
+        (got,) = forward_pass.input_gradients("guided", target)
+        assert got.tolist() == [expected]
 
 
 @each_spelling
@@ -82,9 +82,14 @@ def test_it_is_reported_and_costs_a_second_run_in_the_first_call_only(name):
 
 def test_the_name_of_a_spelling():
     x = torch.randn(2, 6)
-    report = cg.rectifiers(lambda x: torch.maximum(x, zeros(x)) * (x - 1), x)
+    report = cg.rectifiers(lambda x: torch.maximum(2 * x, zeros(x)) - x, x)
     assert report.overridden == {"ReLU by maximum": 1}
-    with_ceiling = cg.rectifiers(lambda x: torch.where(x >= 2, 2.0, x * ((x > 0) & (x < 2))), x)
+
+    def with_a_ceiling(x):
+        x = 2 * x
+        return torch.where(x >= 2, 2.0, x * ((x > 0) & (x < 2)))
+
+    with_ceiling = cg.rectifiers(with_a_ceiling, x)
     assert with_ceiling.overridden == {"ReLU by where, ceiling 2": 1}
 
 
@@ -145,6 +150,34 @@ def test_values_that_contradict_the_operations_are_refused():
     x = torch.linspace(-1, 1, 12).reshape(3, 4)
     with pytest.raises(cg.OpaqueGraphError, match=r"1 a ReLU by mul \(test_spellings\.py:\d+\)"):
         cg.GuidedBackprop(network).attribute(x, 1)
+
+
+def test_other_arguments_are_no_constants_however_they_are_held():
+    def network(x, others):
+        return F.relu(torch.maximum(x - 1, others["one"][0]) + 2)
+
+    report = cg.rectifiers(network, torch.full((2, 4), 0.5), {"one": [torch.zeros(2, 4)]})
+    assert report.overridden == {"ReLU": 1}
+
+
+class Threshold(nn.Module):
+    """Keeps what is above a number that may change; at 0 it is a ReLU."""
+
+    def __init__(self):
+        super().__init__()
+        self.level = 0.5
+
+    def forward(self, x):
+        return torch.where(x > self.level, x, 0)
+
+
+@both_rules
+def test_what_was_none_becomes_a_rectifier_under_the_same_graph(rule):
+    model, x = make(lambda: Between(Threshold()))
+    assert_right(model, x, rule, calls=2)
+    model.function.level = 0
+    by_hand, _ = make(lambda: Between(F.relu))
+    assert_right(model, x, rule, eager=by_hand, calls=2)
 
 
 def test_a_change_of_the_model_is_looked_at_again():

@@ -92,6 +92,8 @@ OUT_OF_PLACE = {
     "x * where(x > 0, 1, 0)": lambda x: x * torch.where(x > 0, 1.0, 0.0),
     "x * heaviside(x)": lambda x: x * torch.heaviside(x.detach(), torch.tensor(0.0)),
     "x * (sign(x) + 1) / 2": lambda x: x * ((torch.sign(x) + 1) / 2),
+    "x * (x > 0).int()": lambda x: x * (x > 0).int(),
+    "maximum of a view": lambda x: torch.maximum(x.view(-1), torch.tensor(0.0)).view_as(x),
     "addcmul": lambda x: torch.addcmul(zeros(x), x, (x > 0).float()),
     "lerp": lambda x: torch.lerp(zeros(x), x, (x > 0).float()),
     "masked_fill": lambda x: x.masked_fill(x < 0, 0),
@@ -99,6 +101,7 @@ OUT_OF_PLACE = {
     "(x + |x|) / 2": lambda x: (x + x.abs()) / 2,
     "x / 2 + |x| / 2": lambda x: x / 2 + torch.abs(x) / 2,
     "(x + sqrt(x * x)) / 2": lambda x: (x + (x * x).sqrt()) / 2,
+    "(x + (x ** 2) ** 0.5) / 2": lambda x: (x + (x**2) ** 0.5) / 2,
     "x - x.clamp(max=0)": lambda x: x - x.clamp(max=0),
     "x - minimum(x, 0)": lambda x: x - torch.minimum(x, zeros(x)),
     "-(-x).clamp(max=0)": lambda x: -(-x).clamp(max=0),
@@ -144,6 +147,10 @@ SPELLED = {name: (f, F.relu) for name, f in OUT_OF_PLACE.items()} | {
         lambda x: torch.where(x >= 0.25, 0.25, x * ((x > 0) & (x < 0.25))),
         lambda x: F.hardtanh(x, 0, 0.25),
     ),
+    "view.clamp_(min=tensor(0.))": (
+        in_place(lambda h: h[:, :2].clamp_(min=torch.tensor(0.0))),
+        in_place(lambda h: h[:, :2].relu_()),
+    ),
     "x + |x|": (lambda x: x + x.abs(), lambda x: 2 * F.relu(x)),
     "2 * x - 2 * minimum(x, 0)": (
         lambda x: 2 * x - 2 * torch.minimum(x, zeros(x)),
@@ -184,8 +191,22 @@ NONE = {
     "a random mask": lambda x: x * (torch.arange(x.numel()).reshape(x.shape) % 3 > 0),
     "straight-through": straight_through,
     "a scale by channel": lambda x: x * torch.linspace(0, 1, 6).reshape(1, 6, 1, 1).expand_as(x),
+    "a spectrum's magnitude": lambda x: torch.fft.fft(x).abs() * (x.detach() > 0.1),
     "softmax by maximum": lambda x: (x - x.amax(1, keepdim=True)).exp(),
 }
+
+
+def maximum_in_a_script(x):
+    """Rectify, in a way that TorchScript can compile."""
+    return torch.maximum(x, torch.zeros_like(x)) * 1.0
+
+
+def beyond_modes(x):
+    """Rectify where no mode sees the call."""
+    with torch._C.DisableTorchFunction():
+        return torch.maximum(x, torch.zeros_like(x))
+
+
 # a ReLU by its values, and who knows: what the warning names
 HINTED = {
     "assignment by indices": (
@@ -202,6 +223,25 @@ HINTED = {
     ),
     "what is positive, gathered": (gathered, r"setitem \(arithmetic\.py:\d+\)"),
     "a mask that is written": (mask_written, r"mul \(arithmetic\.py:\d+\)"),
+    "a mask of another library, scaled": (
+        lambda x: x * torch.from_numpy(2.0 * (x.detach().numpy() > 0)).float(),
+        r"mul \(arithmetic\.py:\d+\)",
+    ),
+    "a view, by the mask of another": (
+        in_place(lambda h: h.view(-1).mul_((h.view(-1) > 0).int())),
+        r"mul \(arithmetic\.py:\d+\)",
+    ),
+    "x * clamp(sign(x))": (
+        lambda x: x * x.sign().clamp(min=0),
+        r"mul \(arithmetic\.py:\d+\)",
+    ),
+    "the larger of two sorted": (
+        lambda x: torch.stack([x, zeros(x)]).sort(0, descending=True).values[0],
+        r"select|getitem \(arithmetic\.py:\d+\)",
+    ),
+    "out of torch's sight": (beyond_modes, r"Maximum \(out of sight\)"),
+    "in a script": (torch.jit.script(maximum_in_a_script), r"Maximum in the script 'maximum_in_a"),
+    "a mask in vmap": (torch.vmap(lambda x: x * (x > 0)), r"mul in vmap \(arithmetic\.py:\d+\)"),
     "masked_scatter": (
         lambda x: x.masked_scatter(x < 0, zeros(x)),
         r"masked_scatter \(arithmetic\.py:\d+\)",
@@ -271,6 +311,21 @@ CLAMPS = {
         lambda h, clamp, _: h * torch.clamp(clamp(h + 3, 0), max=6) / 6,
         "clamp(min=0)",
         "as a gate",
+    ),
+    "hard-swish by arithmetic": (
+        lambda h, _, __: h * clamped(h + 3, 0, 6) / 6,
+        "ReLU by maximum",
+        "as a gate",
+    ),
+    "hard-sigmoid, the ceiling first": (
+        lambda h, clamp, _: h * clamp((h.mean(1, keepdim=True) / 6 + 0.5).clamp(max=1), 0),
+        "clamp(min=0)",
+        "as a gate",
+    ),
+    "a root, guarded by arithmetic": (
+        lambda h, _, __: h / (torch.maximum(variance(h), zeros(variance(h))) + 0.01).sqrt(),
+        "ReLU by maximum",
+        "in front of a root",
     ),
     "hard-sigmoid of a pooled map": (
         lambda h, _, relu6: h * (relu6(h.mean((2, 3), keepdim=True) + 3) / 6),

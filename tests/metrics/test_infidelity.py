@@ -367,3 +367,16 @@ def test_errors_name_the_offender(options, kind, words):
         given["target"] = None
     with pytest.raises(kind, match=re.compile(words)):
         infidelity(**given)
+
+
+def test_inputs_of_one_number_per_example():
+    x = torch.tensor([0.5, -1.0, 2.0, 3.0])
+
+    def perturb(x):
+        return torch.full_like(x, 0.1), x - 0.1
+
+    # the score is x², its gradient 2 x: (0.1 * 2 x - (x² - (x - 0.1)²))² = 0.1⁴
+    for metrics in (captum.metrics, captum_guided_ext.metrics):
+        got = metrics.infidelity(lambda x: x * x, perturb, x, 2 * x, n_perturb_samples=3)
+        assert got.shape == (4,)
+        torch.testing.assert_close(got, torch.full((4,), 1e-4), rtol=1e-2, atol=1e-7)

@@ -297,3 +297,18 @@ def test_errors_name_the_offender(options, kind, words):
     for function in (sensitivity, sensitivity_max, sensitivity_mean):
         with pytest.raises(kind, match=words):
             function(**{"explanation_func": gradient, "inputs": X} | options)
+
+
+def test_inputs_of_one_number_per_example():
+    x = torch.tensor([0.5, -1.0, 2.0, 3.0])
+    of_captum, got = (
+        from_seed(lambda metrics=metrics: metrics.sensitivity_max(squared, x, n_perturb_samples=4))
+        for metrics in (captum.metrics, captum_guided_ext.metrics)
+    )
+    assert got.shape == (4,)
+    torch.testing.assert_close(got, of_captum)
+
+
+def squared(x):
+    """Return the squares; Captum gives a tuple for the inputs."""
+    return tuple(one * one for one in x) if isinstance(x, tuple) else x * x
