@@ -108,7 +108,6 @@ class ForwardPass:
 
     def _run_until_seen(self, model: Callable[..., Any]) -> None:
         known = known_of(model)
-        # What a second look was needed for once, may change without a sign of it on the graph.
         buffers = None if known.has_run else Buffers(model)
         layer = self._layer
         if self._choose_layer is not None and known.layer is not None:
@@ -118,6 +117,7 @@ class ForwardPass:
         again = self._choose_layer is not None and self._chosen(model, self._choose_layer)
         if look is None and self._hidden:
             look, again = SecondLook(self._data), True
+            # For good: what makes a rectifier of arithmetic may change without a sign on the graph.
             known.needs_a_second_look = True
         if again:
             if buffers is not None:

@@ -2,6 +2,7 @@
 
 import re
 
+import answers
 import captum.attr
 import pytest
 import quiet
@@ -49,6 +50,11 @@ def test_the_readme(capsys):
     assert names["maps"].shape == names["images"].shape
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 130
+
+
+def test_the_table_of_the_readme_is_that_of_the_tests():
+    # python tests/helpers/answers.py prints it
+    assert answers.TABLE in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_page_of_limits():

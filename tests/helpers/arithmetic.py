@@ -177,8 +177,8 @@ def straight_through(x):
 
 # what a network does behind a ReLU, and is no rectifier itself
 NONE = {
-    "leaky, by where": lambda x: torch.where(x > 0, x, 0.1 * x),
-    "leaky, by maximum": lambda x: torch.maximum(x, 0.1 * x),
+    "leaky by where": lambda x: torch.where(x > 0, x, 0.1 * x),
+    "leaky by maximum": lambda x: torch.maximum(x, 0.1 * x),
     "the absolute value": lambda x: x.abs(),
     "another's mask": lambda x: x * (x.flip(1) > 0),
     "the mask of a shifted tensor": lambda x: x * (x > 0.1),
@@ -189,7 +189,7 @@ NONE = {
     "a floor above 0": lambda x: torch.maximum(x, torch.tensor(0.1)),
     "the larger of two channels": lambda x: torch.maximum(x, x.flip(1)),
     "a random mask": lambda x: x * (torch.arange(x.numel()).reshape(x.shape) % 3 > 0),
-    "straight-through": straight_through,
+    "a straight-through estimator": straight_through,
     "a scale by channel": lambda x: x * torch.linspace(0, 1, 6).reshape(1, 6, 1, 1).expand_as(x),
     "a spectrum's magnitude": lambda x: torch.fft.fft(x).abs() * (x.detach() > 0.1),
     "softmax by maximum": lambda x: (x - x.amax(1, keepdim=True)).exp(),
