@@ -26,6 +26,8 @@ def check_inputs(inputs: Any) -> tuple[Tensor, ...]:
     if not isinstance(inputs, (Tensor, tuple)):
         raise TypeError(f"inputs must be a tensor or a tuple of tensors, not {_type(inputs)}")
     formatted: tuple[Any, ...] = _captum.format_tensor_into_tuples(inputs)
+    if not formatted:
+        raise DataError("inputs is an empty tuple: there is nothing to explain")
     for index, x in enumerate(formatted):
         name = f"inputs[{index}]"
         if not isinstance(x, Tensor):
@@ -38,6 +40,8 @@ def check_inputs(inputs: Any) -> tuple[Tensor, ...]:
                 "gradients attributions are made of: convert it with .float(), or attribute to "
                 "the output of the embedding that takes it"
             )
+        if x.dim() == 0:
+            raise DataError(f"{name} is a single number: the examples lie along dimension 0")
         if x.numel() == 0:
             raise DataError(f"{name} has shape {tuple(x.shape)}: there is nothing to explain")
         check_finite(x, name)
@@ -48,6 +52,8 @@ def _kind_of_tensor(x: Tensor) -> tuple[str, str] | None:
     """Return what a tensor is that no attribution is made of, and what to do."""
     if type(x).__module__.startswith("torch.distributed.") and hasattr(x, "full_tensor"):
         return "a DTensor", "pass .full_tensor()"
+    if x.is_meta:
+        return "a meta tensor", "it has no values"
     if x.is_nested:
         return (
             "a nested tensor",

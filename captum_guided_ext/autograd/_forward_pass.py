@@ -108,7 +108,9 @@ class ForwardPass:
 
     def _run_until_seen(self, model: Callable[..., Any]) -> None:
         known = known_of(model)
-        buffers = None if known.has_run else Buffers(model)
+        buffers = None
+        if not known.needs_a_second_look:
+            buffers = Buffers(model, only_in_training=known.has_run)
         layer = self._layer
         if self._choose_layer is not None and known.layer is not None:
             layer = known.layer()
@@ -397,7 +399,7 @@ class ForwardPass:
                 raise ModelError(
                     f"inputs[{index}] has no path to {what}: it is unused, or detached inside the "
                     "model (detach(), .data, numpy(), torch.no_grad(), rounding or argmax, a "
-                    "script frozen by torch.jit.optimize_for_inference)"
+                    "script that optimize_for_inference has frozen)"
                 )
 
 
@@ -441,7 +443,8 @@ def _by_label(override: Override) -> dict[str, bool]:
 @contextmanager
 def _autograd_on() -> Iterator[None]:
     """Record graphs, whatever mode (``no_grad``, ``inference_mode``) the caller is in."""
-    with torch.inference_mode(mode=False), torch.enable_grad():
+    # By position, as torch.compile wants it.
+    with torch.inference_mode(False), torch.enable_grad():  # noqa: FBT003
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from captum_guided_ext.autograd._forward_pass import rectifiers
 from captum_guided_ext.autograd._path import listed
 from captum_guided_ext.autograd._rules import GUIDED, BackwardRule, as_rule
+from captum_guided_ext.autograd._second_look import Buffers
 from captum_guided_ext.errors import ModelError, NoRectifierError, warn_user
 
 
@@ -110,19 +112,31 @@ class GuidedReLU(nn.Module):
                 "GuidedBackprop also finds rectifiers called as functions"
             )
         before = [(one, type(one), dict(vars(one))) for one, _ in found]
-        for one, ceiling in found:
-            one.__class__ = cls
-            one.rule, one.ceiling = rule, ceiling  # type: ignore[assignment]
+        buffers = Buffers(module)
         try:
+            for one, ceiling in found:
+                one.__class__ = _ruled(cls, type(one))  # type: ignore[arg-type]
+                one.rule, one.ceiling = rule, ceiling  # type: ignore[assignment]
             if example_inputs is not None:
                 _check_the_rest(module, example_inputs, strict=strict)
+                buffers.put_back()
         except BaseException:
+            buffers.put_back()
             for one, kind, attributes in before:
                 one.__class__ = kind
                 vars(one).clear()
                 vars(one).update(attributes)
             raise
         return module
+
+
+@cache
+def _ruled(guided: type[Any], kind: type[Any]) -> type[Any]:
+    """Return the class that a rectifier becomes; one of the user's own keeps its members."""
+    if kind.__module__.startswith("torch."):
+        return guided
+    members = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    return type(kind.__name__, (guided, kind), members)
 
 
 def _ceilings(module: nn.Module) -> list[float | None]:

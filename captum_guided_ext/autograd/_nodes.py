@@ -205,7 +205,7 @@ def _classify_copy_slices(node: Node) -> tuple[Role, str] | None:
 @cache
 def _clamp_passes_at_its_floor() -> bool:
     """Whether this torch's derivative of ``clamp`` at exactly its floor is 1 (it differs)."""
-    with torch.inference_mode(mode=False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():  # noqa: FBT003
         zero = torch.zeros(1, requires_grad=True)
         return bool(torch.autograd.grad(zero.clamp(min=0), zero)[0])
 

@@ -33,7 +33,7 @@ def known_of(model: Any) -> Known:
     """Return what is known of a model, to be written to; it is kept as long as the model."""
     # A bound method is a new object each time it is asked for.
     owner, name = getattr(model, "__self__", None), getattr(model, "__name__", "")
-    if owner is None or not name:
+    if owner is None or not isinstance(name, str) or not name:
         owner, name = model, ""
     key = id(owner)
     kept = _known.get(key)

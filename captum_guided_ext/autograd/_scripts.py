@@ -29,6 +29,15 @@ def is_module(value: object) -> TypeGuard[torch.jit.ScriptModule]:
     return kind is not None and isinstance(value, kind)
 
 
+_WRITE_TO_CONTAINERS = frozenset(
+    f"aten::{name}"
+    for name in (
+        *("append", "clear", "Delete", "extend", "insert", "pop", "popitem", "remove", "reverse"),
+        *("_set_item", "setdefault", "sort", "update", "add_"),
+    )
+)
+
+
 class Lowered:
     """What is known of the scripts that one thread has run from their lowered graphs.
 
@@ -62,45 +71,61 @@ class _Lowering:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._calls: dict[Any, Any] = {}
+        self._lock = threading.RLock()
+        self._users: set[object] = set()
+        self._calls: dict[Any, Any] = {}  # torch's own, while they are replaced
         self._here = threading.local()
 
     @contextmanager
     def held(self) -> Iterator[Lowered]:
         """Lower inside the ``with`` block, and say what was."""
-        outer = getattr(self._here, "lowered", None)
-        with self._lock:
-            if self._users == 0:
-                self._calls = {kind: vars(kind)["__call__"] for kind in _kinds_of_call()}
-                for kind, call in self._calls.items():
-                    kind.__call__ = self._lowering(call)
-            self._users += 1
-        self._here.lowered = lowered = Lowered()
+        outer, user = getattr(self._here, "lowered", None), object()
         try:
+            with self._lock:
+                self._users.add(user)
+                self._replace()
+            self._here.lowered = lowered = Lowered()
             yield lowered
         finally:
+            # By identity: an interruption may have come at any point of the above.
             self._here.lowered = outer
             with self._lock:
-                self._users -= 1
-                if self._users == 0:
-                    for kind, call in self._calls.items():
-                        kind.__call__ = call
+                self._users.discard(user)
+                if not self._users:
+                    self._put_back()
+
+    def _replace(self) -> None:
+        for kind in _kinds_of_call():
+            if kind not in self._calls:
+                self._calls[kind] = vars(kind)["__call__"]
+                kind.__call__ = self._lowering(self._calls[kind])
+
+    def _put_back(self) -> None:
+        for kind, call in list(self._calls.items()):
+            kind.__call__ = call
+            del self._calls[kind]
 
     def _lowering(self, call: Any) -> Any:
         here = self._here
 
         def lowered_call(function: Any, /, *args: Any, **kwargs: Any) -> Any:
             lowered: Lowered | None = getattr(here, "lowered", None)
-            if lowered is None:
+            if lowered is None or torch._C._get_tracing_state() is not None:  # noqa: SLF001
                 return call(function, *args, **kwargs)
             try:
-                result = _run_lowered(function, args, kwargs)
+                compiled, inputs = _lowered(function, args, kwargs)
+                unfused = torch.jit._fuser.optimized_execution(False)  # noqa: FBT003, SLF001
             except Exception as error:  # noqa: BLE001 - not every script can be lowered
                 # Without its traceback, which would hold the graph.
                 lowered.failures.append(error.with_traceback(None))
                 result = call(function, *args, **kwargs)
+            else:
+                here.lowered = None  # it is a script itself
+                try:
+                    with unfused:
+                        result = compiled(*inputs)
+                finally:
+                    here.lowered = lowered
             lowered.look_into(function, (args, kwargs), result)
             return result
 
@@ -115,26 +140,30 @@ def _kinds_of_call() -> list[Any]:
     return [kind for kind in known if kind is not None and "__call__" in vars(kind)]
 
 
-def _run_lowered(function: Any, args: Any, kwargs: Any) -> Any:
-    graph, parameters = function.graph, function.schema.arguments
+def _lowered(function: Any, args: Any, kwargs: Any) -> tuple[Any, list[Any]]:
+    """Return a script's lowered graph as a function, and what it takes."""
+    graph, parameters = function.graph.copy(), function.schema.arguments
+    torch._C._jit_pass_inline(graph)  # noqa: SLF001 - a script that it calls may have run before
     tensors: Any = ()
     if (owner := getattr(function, "owner", None)) is not None:  # a method
         graph = _with_constants(graph, owner)
         graph, tensors = torch._C._jit_pass_lower_graph(graph, owner)  # noqa: SLF001
         parameters = parameters[1:]  # the first is the module, which is lowered away
+    rest = parameters[len(args) :]
+    if len(args) > len(parameters) or not kwargs.keys() <= {p.name for p in rest}:
+        raise TypeError("the arguments are not those of the script")
+    if any(p.name not in kwargs and not p.has_default_value() for p in rest):
+        raise TypeError("an argument of the script is missing")
+    named = [kwargs.get(p.name, p.default_value) for p in rest]
     compiled = torch._C._create_function_from_graph("forward", graph)  # noqa: SLF001
-    rest = [kwargs.get(p.name, p.default_value) for p in parameters[len(args) :]]
-    with torch.jit._fuser.optimized_execution(False):  # noqa: FBT003, SLF001
-        return compiled(*args, *rest, *tensors)
+    return compiled, [*args, *named, *tensors]
 
 
 def _with_constants(graph: Any, module: Any) -> Any:
-    """Write the module's plain values (``training``, a dropout's ``p``) into a copy of its graph.
+    """Write the module's plain values (``training``, a dropout's ``p``) into its graph.
 
     Lowering takes tensors only.
     """
-    graph = graph.copy()
-    torch._C._jit_pass_inline(graph)  # noqa: SLF001
     owners = {next(graph.inputs()).debugName(): module}
     for node in graph.findAllNodes("prim::GetAttr"):
         owner = owners.get(next(node.inputs()).debugName())
@@ -143,8 +172,15 @@ def _with_constants(graph: Any, module: Any) -> Any:
         value = owner.getattr(node.s("name"))
         if isinstance(value, torch._C.ScriptModule):  # noqa: SLF001
             owners[node.output().debugName()] = value
+        elif isinstance(value, (list, dict)) and _is_changed(node.output()):
+            raise TypeError(f"the script changes its attribute {node.s('name')!r}")
         elif not isinstance(value, Tensor):
             graph.setInsertPoint(node)
             node.output().replaceAllUsesWith(graph.insertConstant(value))
     torch._C._jit_pass_dce(graph)  # noqa: SLF001
     return graph
+
+
+def _is_changed(container: Any) -> bool:
+    """Whether a script writes to a list or a dictionary."""
+    return any(use.user.kind() in _WRITE_TO_CONTAINERS for use in container.uses())

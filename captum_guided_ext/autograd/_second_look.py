@@ -247,14 +247,20 @@ def _is_transformed() -> bool:
 
 
 class Buffers:
-    """The buffers of a model as they are now, to be put back before it runs a second time."""
+    """The buffers of a model as they are now, to be put back before it runs a second time.
 
-    def __init__(self, model: Any) -> None:
+    Args:
+        model: A module or any callable.
+        only_in_training: Of modules in training mode only: few others write to theirs.
+    """
+
+    def __init__(self, model: Any, *, only_in_training: bool = False) -> None:
         owner = getattr(model, "__self__", model)  # of a bound model.forward
         modules = owner.modules() if isinstance(owner, nn.Module) else ()
         self._kept = [
             (module, name, buffer, None if buffer is None else buffer.clone())
             for module in modules
+            if not only_in_training or getattr(module, "training", False)
             for name, buffer in module._buffers.items()  # noqa: SLF001 - None as well
         ]
 

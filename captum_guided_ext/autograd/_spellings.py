@@ -316,7 +316,8 @@ def _assigned(written: Any, where: Any, value: Any, accumulate: Any = False) -> 
 
 
 def _is_uniform(constant: Tensor) -> bool:
-    if constant.numel() == 0 or constant.is_meta:
+    unlike = constant.is_meta, constant.is_nested, constant.is_quantized, constant.is_complex()
+    if any(unlike) or constant.layout is not torch.strided or constant.numel() == 0:
         return False
     return bool((constant == constant.flatten()[0]).all())
 

@@ -90,8 +90,22 @@ def test_a_script_that_was_frozen_for_inference():
         lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
     )
     frozen = torch.jit.optimize_for_inference(torch.jit.script(model))
-    with fails(ValueError, "inputs[0] has no path", "frozen by torch.jit.optimize_for_inference"):
+    with fails(ValueError, "inputs[0] has no path", "that optimize_for_inference has frozen"):
         cg.GuidedBackprop(frozen).attribute(x, 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "words"),
+    [
+        ((), ValueError, ["inputs is an empty tuple"]),
+        (torch.tensor(1.0), ValueError, ["inputs[0] is a single number", "dimension 0"]),
+        (X.to("meta"), TypeError, ["inputs[0] is a meta tensor", "it has no values"]),
+    ],
+    ids=["nothing", "a number", "meta"],
+)
+def test_no_examples(wrong, kind, words):
+    with fails(kind, *words):
+        cg.GuidedBackprop(NET).attribute(wrong, target=0)
 
 
 KINDS = [X.int(), X > 0, X.long(), X + 0j, X.byte()]

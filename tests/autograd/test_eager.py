@@ -1,6 +1,9 @@
 """Graphs that hide their rectifiers: what is explained is the caller's function, and only that."""
 
+import contextlib
 import copy
+import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -18,6 +21,7 @@ from topologies import (
     compiled_by_eager,
     has_run,
     part,
+    relu_and_more,
     script,
     scripted_function,
     swish,
@@ -27,6 +31,7 @@ from torch import nn
 from unchanged import Stop
 
 import captum_guided_ext as cg
+from captum_guided_ext.autograd import _scripts
 from captum_guided_ext.autograd._eager import _forced_eager
 from captum_guided_ext.autograd._nodes import operation_of
 
@@ -255,3 +260,107 @@ def test_where_torch_has_no_switch_for_one_thread_the_last_to_need_it_ends_it():
     second.__exit__(None, None, None)
     double(torch.ones(2))
     assert len(calls) == 1
+
+
+def counted_script(x, seen):
+    """Count its runs, and rectify."""
+    seen.add_(1)
+    if x.sum() > 1e6:
+        raise ValueError("on purpose")
+    return torch.relu(x) * 1.5
+
+
+def test_a_script_runs_once_in_each_pass_also_where_it_raises(monkeypatch):
+    lowerings = []
+    lower = _scripts._lowered
+    monkeypatch.setattr(
+        _scripts, "_lowered", lambda f, *given: lowerings.append(f.name) or lower(f, *given)
+    )
+    scripted, seen, x = torch.jit.script(counted_script), torch.zeros(()), torch.randn(2, 4)
+    forward_pass = cg.ForwardPass(lambda x: scripted(x, seen), x)
+    assert (seen.item(), lowerings) == (1, ["counted_script"])
+    assert forward_pass.rectifiers().overridden == {"ReLU": 1}
+    with pytest.raises(torch.jit.Error, match="on purpose"):
+        cg.ForwardPass(lambda x: scripted(x, seen), 1e7 * x.abs())
+    assert seen.item() == 2
+
+
+@pytest.mark.parametrize("given", [{"bogus": 3}, {"x": 1.0}, {}], ids=str)
+def test_a_script_is_called_as_it_wants_to_be(given):
+    scripted = torch.jit.script(counted_script)
+    with pytest.raises(RuntimeError, match=r"counted_script\(\)"):
+        cg.ForwardPass(lambda x: scripted(x, **given), torch.randn(2, 4))
+
+
+class Appending(nn.Module):
+    """Keeps a list that it writes to."""
+
+    def __init__(self):
+        super().__init__()
+        self.kept: list[int] = [1]
+
+    def forward(self, x):
+        self.kept.append(1)
+        return torch.relu(x) * float(len(self.kept))
+
+
+def test_a_script_that_writes_to_its_list_is_run_as_it_is():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scripted = torch.jit.script(Appending())
+    for _ in range(3):
+        before = len(scripted.kept)
+        with contextlib.suppress(cg.OpaqueGraphError):
+            cg.GuidedBackprop(lambda x: scripted(x)).attribute(torch.ones(2, 4), 1)  # noqa: PLW0108
+        assert len(scripted.kept) > before
+
+
+def calling_another(x):
+    """Call another script."""
+    return relu_and_more(x) - 0.2
+
+
+def test_a_script_that_calls_one_that_has_run():
+    scripted, x = torch.jit.script(calling_another), torch.randn(2, 4)
+    for _ in range(3):
+        torch.jit.script(relu_and_more)(x.clone().requires_grad_())
+        scripted(x.clone().requires_grad_())
+    assert str(cg.rectifiers(lambda x: scripted(1.0 * x), x)) == "overridden: 1 ReLU"
+
+
+def test_tracing_on_the_way_records_what_it_would_without():
+    scripted = torch.jit.script(relu_and_more)
+
+    def traces(x):
+        traced = torch.jit.trace(lambda x: scripted(x) * 2, x.detach(), check_trace=False)
+        return traced(x)
+
+    x = torch.randn(2, 4)
+    assert str(cg.rectifiers(traces, x)) == "overridden: 1 ReLU"
+
+
+@pytest.mark.parametrize("at", range(1, 12))
+def test_an_interruption_on_the_way_in_or_out_leaves_torch_as_it_was(at):
+    kinds = torch._C.ScriptMethod, torch._C.ScriptFunction
+    calls = [vars(kind)["__call__"] for kind in kinds]
+    left = at
+
+    def interrupt(frame, _event, _arg):
+        nonlocal left
+        if frame.f_code.co_filename != _scripts.__file__:
+            return
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+        return
+
+    previous = sys.gettrace()
+    sys.settrace(interrupt)
+    try:
+        with contextlib.suppress(KeyboardInterrupt), _scripts.lowered():
+            pass
+    finally:
+        sys.settrace(previous)
+    with _scripts.lowered():
+        pass
+    assert [vars(kind)["__call__"] for kind in kinds] == calls

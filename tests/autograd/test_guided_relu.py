@@ -331,6 +331,33 @@ def test_strict_leaves_the_model_as_it_was(failing):
     assert type(model.first[1]) is nn.ReLU
 
 
+class Gained(nn.ReLU):
+    """Has a member that its model reads."""
+
+    @property
+    def gain(self):
+        return 1.5
+
+
+def test_a_subclass_keeps_its_members():
+    model, x = make(lambda: TwoParts(Gained(), nn.ReLU()))
+    expected = reference_gradient(model, x, "guided", 1)
+    GuidedReLU.convert(model)
+    assert model.first[1].gain == 1.5
+    assert isinstance(model.first[1], Gained)
+    assert torch.equal(plain_gradient(copy.deepcopy(model), x), expected)
+
+
+def test_a_look_leaves_the_buffers_of_a_model_in_training():
+    model, x = make(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()))
+    model.train()
+    before = [buffer.clone() for buffer in model.buffers()]
+    with pytest.warns(UserWarning, match="training mode"):
+        GuidedReLU.convert(model, example_inputs=x)
+    for buffer, expected in zip(model.buffers(), before, strict=True):
+        assert torch.equal(buffer, expected)
+
+
 def test_a_deep_copy_and_a_saved_state():
     model, x = two_relus()
     converted = GuidedReLU.convert(copy.deepcopy(model))

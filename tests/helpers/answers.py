@@ -1,7 +1,7 @@
 """What each way of writing a network gives: the README's table, made from the tables of the tests.
 
-A line has the names of rows that are tested, so that none stands in the README that is not, and each
-table stands in one line. ``python tests/helpers/answers.py`` prints it.
+A line has the names of rows that are tested, so that none stands in the README that is not, and
+each table stands in one line. ``python tests/helpers/answers.py`` prints it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,14 @@ LINES = [
     Line(
         "{}, in place or not, on a view, reused; `nn.RNN` with ReLU, transformer layers with ReLU",
         {*SPELLINGS, *TOPOLOGIES},
-        ("nn.ReLU", "F.relu", "torch.relu_", "nn.ReLU6", "Tensor.clamp(min=0)", "F.threshold(0, 0)"),
+        (
+            "nn.ReLU",
+            "F.relu",
+            "torch.relu_",
+            "nn.ReLU6",
+            "Tensor.clamp(min=0)",
+            "F.threshold(0, 0)",
+        ),
         EXACT,
     ),
     Line(
@@ -129,4 +136,4 @@ LINES = [
 TABLE = "\n".join(["| the network | the answer |", "|---|---|", *map(str, LINES)])
 
 if __name__ == "__main__":
-    print(TABLE)
+    print(TABLE)  # noqa: T201 - what it is for

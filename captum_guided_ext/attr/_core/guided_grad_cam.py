@@ -109,7 +109,7 @@ class GuidedGradCam(GradientAttribution):  # type: ignore[misc]  # Captum's clas
             device_ids=self.device_ids,
             override=self._override,
         )
-        with torch.inference_mode(mode=False), torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():  # noqa: FBT003
             cam = grad_cam(*forward_pass.layer_gradients(target), self.reshape_transform)
             laid = [lay_over(cam, x, interpolate_mode) for x in forward_pass.inputs]
             guided = forward_pass.input_gradients(self._rule, target, warn_if_zero=True)

@@ -29,6 +29,8 @@ def resolve_layer(model: object, layer: nn.Module | str) -> nn.Module:
     """
     if isinstance(layer, nn.Module):
         return layer
+    if not isinstance(layer, str):
+        raise TypeError(f"a layer is a module or its dotted name, not {type(layer).__name__}")
     if not isinstance(model, nn.Module):
         raise TypeError(
             f"layer {layer!r} is a name, and {type(model).__name__} is no nn.Module to look it up "

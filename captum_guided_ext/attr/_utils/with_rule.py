@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import inspect
-import threading
 from typing import TYPE_CHECKING, Any
 
 from captum.attr import (
@@ -73,30 +71,25 @@ def with_rule(attribution: AttributionT, rule: BackwardRule | str) -> Attributio
     if not isinstance(attribution, GradientAttribution):
         raise TypeError(f"with_rule needs a gradient attribution, and {name} takes no gradients")
     ruled = copy.copy(attribution)
-    ruled.gradient_func = _Counted(rule_gradient_func(as_rule(rule)))
+    ruled.gradient_func = _Asked(rule_gradient_func(as_rule(rule)))
     ruled.attribute = _Following(ruled)
     return ruled
 
 
-_asked = threading.local()
+class _Asked:
+    """A gradient function that knows whether it has been called."""
 
-
-def _times_asked() -> int:
-    """Return how often this thread has asked for gradients under a rule."""
-    return getattr(_asked, "times", 0)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Counted:
-    gradient_func: Callable[..., Any]
+    def __init__(self, gradient_func: Callable[..., Any]) -> None:
+        self._gradient_func = gradient_func
+        self.was_called = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        _asked.times = _times_asked() + 1
-        return self.gradient_func(*args, **kwargs)
+        self.was_called = True
+        return self._gradient_func(*args, **kwargs)
 
 
 class _Following:
-    """The method's ``attribute``, that raises where it returns without having asked for gradients.
+    """The method's ``attribute``, that raises if it returns and has never asked for gradients.
 
     Called as a function of the method itself, by Captum's ``NoiseTunnel``, it is ``__wrapped__``.
     """
@@ -104,15 +97,14 @@ class _Following:
     def __init__(self, method: Attribution) -> None:
         self._method = method
         self.__doc__ = type(method).attribute.__doc__
-        self.__signature__ = inspect.signature(method.attribute)
+        self.__signature__ = inspect.signature(type(method).attribute.__get__(method))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.__wrapped__(self._method, *args, **kwargs)
 
     def __wrapped__(self, method: Attribution, /, *args: Any, **kwargs: Any) -> Any:
-        before = _times_asked()
         attributions = type(method).attribute(method, *args, **kwargs)
-        if _times_asked() == before:
+        if not method.gradient_func.was_called:
             raise TypeError(
                 f"with_rule does not apply to {type(method).__name__}: its attribute() never asks "
                 "self.gradient_func for gradients, and so ignored the rule. Have it call "
