@@ -86,8 +86,8 @@ class GuidedReLU(nn.Module):
         become of another class: convert a copy where the model is still needed as it is.
 
         **Rectifiers that are no modules stay as they are**: ``F.relu``, ``x.clamp(min=0)``, what
-        is inside a script or an ``nn.RNN``. Half of densenet121 is converted, say. With
-        ``example_inputs`` the graph is looked at, and they are named; without, nothing can tell.
+        is inside a script or an ``nn.RNN``; of densenet121, the last ReLU. With ``example_inputs``
+        the graph is looked at, and they are named; without, nothing can tell.
 
         Args:
             module: A module, or a rectifier itself.

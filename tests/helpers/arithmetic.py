@@ -151,6 +151,10 @@ SPELLED = {name: (f, F.relu) for name, f in OUT_OF_PLACE.items()} | {
         in_place(lambda h: h[:, :2].clamp_(min=torch.tensor(0.0))),
         in_place(lambda h: h[:, :2].relu_()),
     ),
+    "_foreach_clamp_min_ of a view": (
+        in_place(lambda h: torch._foreach_clamp_min_([h[:, :2]], 0)),
+        in_place(lambda h: h[:, :2].relu_()),
+    ),
     "x + |x|": (lambda x: x + x.abs(), lambda x: 2 * F.relu(x)),
     "2 * x - 2 * minimum(x, 0)": (
         lambda x: 2 * x - 2 * torch.minimum(x, zeros(x)),

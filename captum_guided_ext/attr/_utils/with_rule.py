@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import inspect
+import functools
 from typing import TYPE_CHECKING, Any
 
 from captum.attr import (
@@ -24,7 +24,6 @@ from captum_guided_ext.attr._utils.gradient import rule_gradient_func
 from captum_guided_ext.autograd import as_rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import TypeVar
 
     from captum_guided_ext.autograd import BackwardRule
@@ -71,43 +70,54 @@ def with_rule(attribution: AttributionT, rule: BackwardRule | str) -> Attributio
     if not isinstance(attribution, GradientAttribution):
         raise TypeError(f"with_rule needs a gradient attribution, and {name} takes no gradients")
     ruled = copy.copy(attribution)
+    method: Any = getattr(attribution, "_method", type(attribution))
+    ruled.__class__ = _following(method)
     ruled.gradient_func = _Asked(rule_gradient_func(as_rule(rule)))
-    ruled.attribute = _Following(ruled)
     return ruled
 
 
-class _Asked:
+class _Asked(functools.partial):  # type: ignore[type-arg]  # at runtime it takes none
     """A gradient function that knows whether it has been called."""
 
-    def __init__(self, gradient_func: Callable[..., Any]) -> None:
-        self._gradient_func = gradient_func
-        self.was_called = False
+    was_called = False
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         self.was_called = True
-        return self._gradient_func(*args, **kwargs)
+        return super().__call__(*args, **kwargs)
 
 
-class _Following:
-    """The method's ``attribute``, that raises if it returns and has never asked for gradients.
+@functools.cache
+def _following(method: Any) -> Any:
+    """Return a subclass whose ``attribute`` raises if it returns and has never asked."""
+    # Captum's NoiseTunnel calls what its log_usage has wrapped.
+    wrapped = getattr(method.attribute, "__wrapped__", method.attribute)
 
-    Called as a function of the method itself, by Captum's ``NoiseTunnel``, it is ``__wrapped__``.
-    """
-
-    def __init__(self, method: Attribution) -> None:
-        self._method = method
-        self.__doc__ = type(method).attribute.__doc__
-        self.__signature__ = inspect.signature(type(method).attribute.__get__(method))
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.__wrapped__(self._method, *args, **kwargs)
-
-    def __wrapped__(self, method: Attribution, /, *args: Any, **kwargs: Any) -> Any:
-        attributions = type(method).attribute(method, *args, **kwargs)
-        if not method.gradient_func.was_called:
+    @functools.wraps(wrapped)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        attributions = wrapped(self, *args, **kwargs)
+        if not self.gradient_func.was_called:
             raise TypeError(
-                f"with_rule does not apply to {type(method).__name__}: its attribute() never asks "
+                f"with_rule does not apply to {method.__name__}: its attribute() never asks "
                 "self.gradient_func for gradients, and so ignored the rule. Have it call "
                 "self.gradient_func(forward_func, inputs, target, additional_forward_args)"
             )
         return attributions
+
+    @functools.wraps(checked)
+    def attribute(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return checked(self, *args, **kwargs)
+
+    def __reduce_ex__(self: Any, _: Any) -> Any:  # noqa: N807 - a class made here has no address
+        return _restored, (method, vars(self).copy())
+
+    names = ("__doc__", "__module__", "__qualname__")
+    members: dict[str, Any] = {name: getattr(method, name) for name in names}
+    members |= {"_method": method, "attribute": attribute, "__reduce_ex__": __reduce_ex__}
+    return type(method.__name__, (method,), members)
+
+
+def _restored(method: Any, state: dict[str, Any]) -> Any:
+    following = _following(method)
+    ruled = following.__new__(following)
+    vars(ruled).update(state)
+    return ruled
