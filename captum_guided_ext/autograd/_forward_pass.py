@@ -180,7 +180,7 @@ class ForwardPass:
     @property
     def _data(self) -> list[Tensor]:
         """What the model takes beside the inputs, which is no constant of its own."""
-        return list(tensors_in(self._arguments))
+        return tensors_in(self._arguments)
 
     def _watched(self, stack: ExitStack) -> list[Call]:
         try:

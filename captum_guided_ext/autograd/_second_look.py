@@ -133,7 +133,7 @@ class SecondLook(TorchFunctionMode):
             marked = self._marked(func, taken, kwargs, result)
         if marked is not None and written is not None:
             written.copy_(marked)
-        operands = list(tensors_in((args, kwargs)))
+        operands = tensors_in((args, kwargs))
         for one in tensors_in(returned if written is None else written):
             self._clear(one, operands)
         if marked is None or written is not None:
@@ -181,13 +181,15 @@ class SecondLook(TorchFunctionMode):
         operands = [one for one in operands if _is_real(one)]
         earlier = [one for several in self._latest for one in several]
         self._latest.append([one for one in operands if one.requires_grad])
-        values = result.detach().flatten()
-        if bool((values < 0).any() or (values > 0).all()) or self._spellings.is_flat(result):
-            return
         taken, before = (
-            [flat for one in several if (flat := one.detach().flatten()).shape == values.shape]
+            [one.detach().flatten() for one in several if one.numel() == result.numel()]
             for several in (operands, earlier)
         )
+        values = result.detach().flatten()
+        if not (taken or before) or self._spellings.is_flat(result):
+            return
+        if bool((values < 0).any() or (values > 0).all()):
+            return
         if any(torch.equal(values, one.to(values.dtype)) for one in taken):
             return
         if any(_rectifies(one, values) for one in (*taken, *before)):

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
 # Exact in every floating-point type.
 _MAGNITUDES = (2.0**-10, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 8.0, 1024.0)
@@ -168,7 +168,7 @@ class Spellings:
             result: The tensor that it returned, or wrote to.
         """
         name = name_of(function)
-        operands = list(tensors_in((args, kwargs)))
+        operands = tensors_in((args, kwargs))
         constant = name in _CONSTANTS or all(map(self._is_constant, operands))
         if not result.requires_grad and not constant:
             self._computed[result] = True
@@ -345,12 +345,16 @@ def version_of(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version  # noqa: SLF001
 
 
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Return the tensors in tuples, lists and dictionaries."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for one in value:
-            yield from tensors_in(one)
-    elif isinstance(value, dict):
-        yield from tensors_in(tuple(value.values()))
+def tensors_in(value: Any) -> list[Tensor]:
+    """Return the tensors in tuples, lists and dictionaries, however deep."""
+    found: list[Tensor] = []
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Tensor):
+            found.append(one)
+        elif isinstance(one, (tuple, list)):
+            waiting.extend(reversed(one))
+        elif isinstance(one, dict):
+            waiting.extend(reversed(one.values()))
+    return found
