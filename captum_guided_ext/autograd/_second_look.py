@@ -186,7 +186,8 @@ class SecondLook(TorchFunctionMode):
             for several in (operands, earlier)
         )
         values = result.detach().flatten()
-        if not (taken or before) or self._spellings.is_flat(result):
+        # Where the operations tell what it is, they decide.
+        if not (taken or before) or self._spellings.knows(result):
             return
         if bool((values < 0).any() or (values > 0).all()):
             return

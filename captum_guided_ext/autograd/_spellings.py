@@ -190,13 +190,13 @@ class Spellings:
         if probes is None:
             return None
         varying = [one for one in operands if not self._is_constant(one)]
-        flat = result.dtype is torch.bool or name in _FLAT or all(map(self.is_flat, varying))
+        values = map(self._value_of, varying)
+        flat = result.dtype is torch.bool or name in _FLAT or all(v and v.is_flat for v in values)
         return self._conclude(_Value(base, probes, version_of(result), flat), result, operands)
 
-    def is_flat(self, tensor: Tensor) -> bool:
-        """Whether a tensor is known to have no derivative, as a mask or a sign has none."""
-        value = self._value_of(tensor)
-        return value is not None and value.is_flat
+    def knows(self, tensor: Tensor) -> bool:
+        """Whether operations have told what a tensor is, and that it is no rectifier's."""
+        return self._value_of(tensor) is not None
 
     def _is_constant(self, tensor: Tensor) -> bool:
         return not tensor.requires_grad and tensor not in self._computed

@@ -70,10 +70,13 @@ def with_rule(attribution: AttributionT, rule: BackwardRule | str) -> Attributio
     if not isinstance(attribution, GradientAttribution):
         raise TypeError(f"with_rule needs a gradient attribution, and {name} takes no gradients")
     ruled = copy.copy(attribution)
-    method: Any = getattr(attribution, "_method", type(attribution))
+    method: Any = vars(type(attribution)).get(_KIND, type(attribution))
     ruled.__class__ = _following(method)
     ruled.gradient_func = _Asked(rule_gradient_func(as_rule(rule)))
     return ruled
+
+
+_KIND = "_kind_without_a_rule"
 
 
 class _Asked(functools.partial):  # type: ignore[type-arg]  # at runtime it takes none
@@ -112,7 +115,7 @@ def _following(method: Any) -> Any:
 
     names = ("__doc__", "__module__", "__qualname__")
     members: dict[str, Any] = {name: getattr(method, name) for name in names}
-    members |= {"_method": method, "attribute": attribute, "__reduce_ex__": __reduce_ex__}
+    members |= {_KIND: method, "attribute": attribute, "__reduce_ex__": __reduce_ex__}
     return type(method.__name__, (method,), members)
 
 
