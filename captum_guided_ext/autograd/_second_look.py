@@ -37,6 +37,10 @@ _OUT_OF_PLACE: dict[str, Any] = {
 _WITH_INPLACE_FLAG: tuple[Any, ...] = (
     F.relu, F.relu6, F.hardtanh, F.threshold, F.leaky_relu, F.elu, F.rrelu
 )  # fmt: skip
+_MOVEMENTS = frozenset((
+    "cat", "concat", "concatenate", "flatten", "reshape", "reshape_as", "unflatten", "view",
+    "view_as",
+))  # fmt: skip
 _MAXIMA_OF_LISTS = ("foreach_clamp_min", "foreach_maximum")
 _ASSIGNING_OPERATORS = frozenset(
     ["__setitem__", *(f"__i{name}__" for name in ("add", "sub", "mul", "truediv", "and", "or"))]
@@ -187,7 +191,7 @@ class SecondLook(TorchFunctionMode):
         )
         values = result.detach().flatten()
         # Where the operations tell what it is, they decide.
-        if not (taken or before) or self._spellings.knows(result):
+        if not (taken or before) or self._spellings.knows(result) or name_of(func) in _MOVEMENTS:
             return
         if bool((values < 0).any() or (values > 0).all()):
             return
