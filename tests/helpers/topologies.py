@@ -499,7 +499,7 @@ def export(model, x):
 
 
 def decompose(model, x):
-    # of the spellings, only F.threshold is lost here: it becomes a where like any other
+    # F.threshold becomes a where like any other
     return torch.export.export(model, (x,)).run_decompositions().module()
 
 
@@ -627,7 +627,7 @@ WAYS = {
     "scripted in a closure": (in_stages(wrap_second=script), [TwoParts]),
     "fx-traced": (lambda m, _: torch.fx.symbolic_trace(m), [Scriptable, TwoParts, Sliced]),
     "exported": (export, [Scriptable, ScriptableClamps, TwoParts]),
-    "exported and decomposed": (decompose, [Scriptable, Sliced, TwoParts]),
+    "exported and decomposed": (decompose, [Scriptable, ScriptableClamps, Sliced, TwoParts]),
     "checkpointed": (lambda m, _: Checkpointed(m), [TwoParts]),
     "checkpointed as a whole": (lambda m, _: Checkpointed(m, whole=True), [TwoParts]),
     "checkpointed in a closure": (lambda m, _: checkpointed(m), [Sliced]),
