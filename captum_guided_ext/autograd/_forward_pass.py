@@ -25,7 +25,7 @@ from captum_guided_ext.autograd._recording import Call, own_records, recorded, w
 from captum_guided_ext.autograd._remembered import known_of
 from captum_guided_ext.autograd._rules import GRADIENT, BackwardRule, as_rule
 from captum_guided_ext.autograd._second_look import Buffers, SecondLook
-from captum_guided_ext.autograd._spellings import tensors_in
+from captum_guided_ext.autograd._tensors import tensors_in
 from captum_guided_ext.errors import ModelError, OpaqueGraphError
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class ForwardPass:
         look = SecondLook(self._data) if known.needs_a_second_look else None
         self._run(model, layer, look)
         again = self._choose_layer is not None and self._chosen(model, self._choose_layer)
-        if look is None and self._hidden:
+        if look is None and self._may_hide:
             look, again = SecondLook(self._data), True
             # For good: what makes a rectifier of arithmetic may change without a sign on the graph.
             known.needs_a_second_look = True
@@ -192,7 +192,7 @@ class ForwardPass:
     def _record(self, records: Sequence[tuple[Tensor, ...]]) -> None:
         self._recorded = own_records(records, self._goals)
         paths = self._path, self._path_from(self._recorded_tensors)
-        self._hidden = paths[0].hidden + paths[1].hidden
+        self._may_hide = any(path.may_hide_a_rectifier for path in paths)
 
     def _path_from(self, tensors: Sequence[Tensor]) -> RulePath:
         return RulePath(

@@ -185,9 +185,9 @@ class RulePath:
         return [found.node for found in self._found if found.role is Role.RECTIFIER]
 
     @property
-    def hidden(self) -> Counter[str]:
-        """What a second look may bring rectifiers to light from, counted by name."""
-        return self.opaque + self._count(Role.SUSPECT)
+    def may_hide_a_rectifier(self) -> bool:
+        """Whether there is anything that a second look may bring a rectifier to light from."""
+        return bool(self.opaque or self._count(Role.SUSPECT))
 
     @property
     def opaque(self) -> Counter[str]:

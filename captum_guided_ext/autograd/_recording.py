@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_guided_ext.autograd._path import nodes_between
-from captum_guided_ext.autograd._spellings import version_of
+from captum_guided_ext.autograd._tensors import version_of
 from captum_guided_ext.errors import ModelError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Records(list["Record"]):
         if self.others:
             kinds = ", ".join(sorted(self.others))
             return f"{verb} {kinds}, and a tensor or a tuple of tensors is needed: choose another"
-        if self._at_input and [()] * len(self) == list(self) != []:
+        if self._at_input and self and not any(self):
             return "took no tensor by position, and keywords are not recorded: use its output"
         where = "it was not called (as happens inside a scripted or traced model)"
         return (

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from captum_guided_ext.autograd._nodes import Role, classify
 from captum_guided_ext.autograd._path import nodes_between
-from captum_guided_ext.autograd._spellings import tensors_in
+from captum_guided_ext.autograd._tensors import tensors_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,11 +55,8 @@ class Lowered:
         """Note the suspects between what a script took and what it returned."""
         taken = {one.grad_fn for one in tensors_in(args) if one.grad_fn is not None}
         for node in nodes_between(tensors_in(result), taken):
-            if (
-                node not in taken
-                and (kind := classify(node)) is not None
-                and kind[0] is Role.SUSPECT
-            ):
+            kind = None if node in taken else classify(node)
+            if kind is not None and kind[0] is Role.SUSPECT:
                 self.seen[node] = Role.ALIKE, f"{kind[1]} in the script {function.name!r}"
 
 

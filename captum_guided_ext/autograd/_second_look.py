@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from captum_guided_ext.autograd._nodes import Role, classify, operation_of
-from captum_guided_ext.autograd._spellings import SpelledRectifier, Spellings, name_of, tensors_in
+from captum_guided_ext.autograd._spellings import SpelledRectifier, Spellings, name_of
+from captum_guided_ext.autograd._tensors import tensors_in
 from captum_guided_ext.errors import users_line
 
 if TYPE_CHECKING:

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from captum_guided_ext.autograd._tensors import tensors_in, version_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -338,23 +340,3 @@ def _rectifier(taken: Tensor, returned: Tensor) -> tuple[float, float | None] | 
         if torch.allclose(returned, expected, rtol=_RELATIVE, atol=0):
             return scale, ceiling
     return None
-
-
-def version_of(tensor: Tensor) -> int:
-    """Return how often a tensor has been written to."""
-    return 0 if tensor.is_inference() else tensor._version  # noqa: SLF001
-
-
-def tensors_in(value: Any) -> list[Tensor]:
-    """Return the tensors in tuples, lists and dictionaries, however deep."""
-    found: list[Tensor] = []
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, Tensor):
-            found.append(one)
-        elif isinstance(one, (tuple, list)):
-            waiting.extend(reversed(one))
-        elif isinstance(one, dict):
-            waiting.extend(reversed(one.values()))
-    return found
