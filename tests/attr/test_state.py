@@ -6,7 +6,7 @@ import pytest
 import torch
 from methods import assert_equal
 from reference import reference_gradient
-from topologies import checkpointed
+from topologies import checkpointed, compiled_and_counted
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from unchanged import (
@@ -222,13 +222,7 @@ def test_after_a_warning_that_is_an_error(name):
 @pytest.mark.usefixtures("dynamo")
 def test_after_a_model_raised_that_was_run_as_written(kind):
     model, x = make_stateful()
-    graphs = []
-
-    def backend(graph, _inputs):
-        graphs.append(graph)
-        return graph.forward
-
-    compiled = torch.compile(lambda x: F.relu(x * 2), backend=backend)
+    compiled, graphs = compiled_and_counted(lambda x: F.relu(x * 2))
 
     def fail(x):
         compiled(x)

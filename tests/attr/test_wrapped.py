@@ -17,6 +17,7 @@ from topologies import (
     Recurrent,
     Residual,
     Scriptable,
+    compiled_and_counted,
     in_sequence,
 )
 from torch import nn
@@ -82,13 +83,7 @@ def test_refused_in_every_call(name, rule):
 @pytest.mark.usefixtures("dynamo")
 def test_a_compiled_module_stays_compiled(rule):
     model, x = make(Scriptable)
-    graphs = []
-
-    def backend(graph, _):
-        graphs.append(graph)
-        return graph.forward
-
-    wrapped = torch.compile(model, backend=backend)
+    wrapped, graphs = compiled_and_counted(model)
     wrapped(x.clone().requires_grad_())
     assert_right(wrapped, x, rule, eager=model)
     before = len(graphs)

@@ -18,6 +18,7 @@ from topologies import (
     Referring,
     checkpointed,
     compiled,
+    compiled_and_counted,
     compiled_by_eager,
     has_run,
     part,
@@ -142,13 +143,7 @@ def test_what_forward_sets_is_on_the_callers_model(wrap, build):
 @pytest.mark.usefixtures("dynamo")
 def test_compiled_code_is_as_it_was():
     model, x = make(TwoParts)
-    graphs = []
-
-    def backend(graph, _inputs):
-        graphs.append(graph)
-        return graph.forward
-
-    compiled = torch.compile(model, backend=backend)
+    compiled, graphs = compiled_and_counted(model)
     for one in (x, x.clone().requires_grad_()):
         compiled(one)
     before = len(graphs)
@@ -244,13 +239,7 @@ def test_a_checkpoint_around_a_script_is_refused():
 @pytest.mark.skipif(not hasattr(torch.compiler, "set_stance"), reason="torch has no stances")
 @pytest.mark.usefixtures("dynamo")
 def test_where_torch_has_no_switch_for_one_thread_the_last_to_need_it_ends_it():
-    calls = []
-
-    def count(graph, _inputs):
-        calls.append(graph)
-        return graph.forward
-
-    double = torch.compile(lambda x: x * 2, backend=count)
+    double, calls = compiled_and_counted(lambda x: x * 2)
     first, second = _forced_eager(), _forced_eager()
     first.__enter__()
     second.__enter__()

@@ -6,6 +6,7 @@ of a clamp that guards a number or gates its input.
 """
 
 import torch
+from topologies import statement
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.checkpoint import checkpoint
@@ -21,16 +22,6 @@ def assigning(where, value=0.0):
 
     def rectify(h):
         h[where(h)] = value
-        return h
-
-    return rectify
-
-
-def in_place(write):
-    """Make a rectifier of an in-place call whose return value is not used."""
-
-    def rectify(h):
-        write(h)
         return h
 
     return rectify
@@ -124,16 +115,16 @@ WRITTEN_IN_PLACE = {
     "h[h < 0] = 0": assigning(lambda h: h < 0),
     "h[~(h > 0)] = zero": assigning(lambda h: ~(h > 0), torch.tensor(0.0)),
     "h *= h > 0": multiply_in_place,
-    "h.mul_(h > 0)": in_place(lambda h: h.mul_((h > 0).float())),
-    "h.masked_fill_": in_place(lambda h: h.masked_fill_(h <= 0, 0)),
-    "h.clamp_(min=tensor(0.))": in_place(lambda h: h.clamp_(min=torch.tensor(0.0))),
-    "_foreach_clamp_min_": in_place(lambda h: torch._foreach_clamp_min_([h], 0)),
-    "leaky_relu_(h, 0)": in_place(lambda h: F.leaky_relu_(h, 0.0)),
-    "elu_(h, 0)": in_place(lambda h: F.elu_(h, 0.0)),
-    "rrelu(h, 0, 0, inplace=True)": in_place(lambda h: F.rrelu(h, 0.0, 0.0, inplace=True)),
+    "h.mul_(h > 0)": statement(lambda h: h.mul_((h > 0).float())),
+    "h.masked_fill_": statement(lambda h: h.masked_fill_(h <= 0, 0)),
+    "h.clamp_(min=tensor(0.))": statement(lambda h: h.clamp_(min=torch.tensor(0.0))),
+    "_foreach_clamp_min_": statement(lambda h: torch._foreach_clamp_min_([h], 0)),
+    "leaky_relu_(h, 0)": statement(lambda h: F.leaky_relu_(h, 0.0)),
+    "elu_(h, 0)": statement(lambda h: F.elu_(h, 0.0)),
+    "rrelu(h, 0, 0, inplace=True)": statement(lambda h: F.rrelu(h, 0.0, 0.0, inplace=True)),
 }
 SPELLED = {name: (f, F.relu) for name, f in OUT_OF_PLACE.items()} | {
-    name: (f, in_place(torch.relu_)) for name, f in WRITTEN_IN_PLACE.items()
+    name: (f, statement(torch.relu_)) for name, f in WRITTEN_IN_PLACE.items()
 } | {
     "minimum(maximum(x, 0), 0.3)": (
         lambda x: torch.minimum(torch.maximum(x, zeros(x)), torch.tensor(0.3)),
@@ -148,12 +139,12 @@ SPELLED = {name: (f, F.relu) for name, f in OUT_OF_PLACE.items()} | {
         lambda x: F.hardtanh(x, 0, 0.25),
     ),
     "view.clamp_(min=tensor(0.))": (
-        in_place(lambda h: h[:, :2].clamp_(min=torch.tensor(0.0))),
-        in_place(lambda h: h[:, :2].relu_()),
+        statement(lambda h: h[:, :2].clamp_(min=torch.tensor(0.0))),
+        statement(lambda h: h[:, :2].relu_()),
     ),
     "_foreach_clamp_min_ of a view": (
-        in_place(lambda h: torch._foreach_clamp_min_([h[:, :2]], 0)),
-        in_place(lambda h: h[:, :2].relu_()),
+        statement(lambda h: torch._foreach_clamp_min_([h[:, :2]], 0)),
+        statement(lambda h: h[:, :2].relu_()),
     ),
     "x + |x|": (lambda x: x + x.abs(), lambda x: 2 * F.relu(x)),
     "2 * x - 2 * minimum(x, 0)": (
@@ -232,7 +223,7 @@ HINTED = {
         r"mul \(arithmetic\.py:\d+\)",
     ),
     "a view, by the mask of another": (
-        in_place(lambda h: h.view(-1).mul_((h.view(-1) > 0).int())),
+        statement(lambda h: h.view(-1).mul_((h.view(-1) > 0).int())),
         r"mul \(arithmetic\.py:\d+\)",
     ),
     "x * clamp(sign(x))": (

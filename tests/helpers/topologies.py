@@ -507,6 +507,17 @@ def compiled(model, _):
     return torch.compile(model, backend="aot_eager")
 
 
+def compiled_and_counted(function):
+    """Compile a function; return it and the list that each compiled graph is appended to."""
+    graphs = []
+
+    def backend(graph, _inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    return torch.compile(function, backend=backend), graphs
+
+
 def compiled_by_eager(model, _):
     return torch.compile(model, backend="eager")
 
