@@ -9,28 +9,13 @@ from messages import warned
 from methods import METHODS, assert_right, both_rules, plain_gradient
 from networks import Conv, make
 from reference import reference_gradient
+from topologies import Between
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 import captum_guided_ext as cg
 
 each_spelling = pytest.mark.parametrize("name", SPELLED)
-
-
-class Between(nn.Module):
-    """A real ReLU, then a function of a feature map with both signs, then a real ReLU."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-        self.first, self.second = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3, padding=1)
-        self.third, self.head = nn.Conv2d(6, 6, 3), nn.Linear(6, 4)
-        self.runs = 0
-
-    def forward(self, x):
-        self.runs += 1
-        h = self.second(F.relu(self.first(x)))
-        return self.head(F.relu(self.third(self.function(h))).mean((2, 3)))
 
 
 def both(name):
