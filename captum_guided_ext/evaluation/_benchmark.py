@@ -16,6 +16,7 @@ from captum_guided_ext.attr import METHODS
 from captum_guided_ext.errors import DataError
 from captum_guided_ext.evaluation._benchmark_result import Benchmark
 from captum_guided_ext.evaluation._compare import compare_methods
+from captum_guided_ext.evaluation._identity import digest_of
 from captum_guided_ext.evaluation._journal import Journal, start_run
 from captum_guided_ext.evaluation._methods import MethodSet
 from captum_guided_ext.evaluation._metrics import DEFAULT_METRICS, find_metrics
@@ -118,6 +119,9 @@ def benchmark(
                 "methods": asked.describe(),
                 "metrics": {", ".join(metric.names): described(metric) for metric in scored},
                 "layer": asked.describe_layer(),
+                "higher_is_better": {
+                    name: metric.higher_is_better for metric in scored for name in metric.names
+                },
                 "interpolate_mode": interpolate_mode,
                 "max_examples_per_batch": max_examples_per_batch,
             }
@@ -142,9 +146,8 @@ def benchmark(
             if not processes.is_first:
                 return None
             records = [*finished.values(), *(record for part in everything for record in part)]
-            higher = {name: metric.higher_is_better for metric in scored for name in metric.names}
             settings["processes"] = processes.size
-            summed_up = _sum_up(folder, records, higher, settings)
+            summed_up = _sum_up(folder, records, settings)
             try:
                 summed_up.save(folder)
             except DataError as error:
@@ -193,11 +196,16 @@ def _score(
             run.name(image),
             targets[place] if isinstance(targets, list) else targets,
             None if masks is None else float(masks[place].float().mean()),
+            digest_of(
+                inputs[place],
+                targets[place] if isinstance(targets, list) else targets,
+                None if masks is None else masks[place],
+            ),
         )
         for place, image in enumerate(loaded.images)
     }
     notes = tuple(dict.fromkeys(str(one.message) for one in caught))
-    return BatchRecord(number, comparison.rows, images, skipped, notes)
+    return BatchRecord.of(number, comparison.rows, images, skipped, notes, comparison.layer)
 
 
 def _with_progress(
@@ -220,17 +228,16 @@ def _with_progress(
 def _sum_up(
     folder: Path,
     records: Iterable[BatchRecord],
-    higher_is_better: Mapping[str, bool],
     settings: Mapping[str, Any],
 ) -> Benchmark:
     ordered = sorted(records, key=lambda record: record.batch)
-    rows = [row for record in ordered for row in record.rows]
+    rows = [row for record in ordered for row in record.rows()]
     rows.sort(key=lambda one: (one.image, one.method, one.metric))
     images = {i: found for record in ordered for i, found in record.images.items()}
     areas = [one.object_area for one in images.values() if one.object_area is not None]
     return Benchmark(
         rows=tuple(rows),
-        summary=tuple(summarise(rows, higher_is_better)),
+        summary=tuple(summarise(rows, settings["higher_is_better"])),
         images=images,
         skipped=tuple(one for record in ordered for one in record.skipped),
         notes=Counter(note for record in ordered for note in record.notes),

@@ -89,7 +89,7 @@ class Benchmark(Result):
 
     def _table(self) -> Table:
         rows = [dataclasses.asdict(row) | self.images[row.image]._asdict() for row in self.rows]
-        return Table((*COLUMNS[:-1], *ScoredImage._fields, COLUMNS[-1]), rows, COLUMNS[4:])
+        return Table((*COLUMNS[:-1], *ScoredImage._fields[:3], COLUMNS[-1]), rows, COLUMNS[4:])
 
     def _files(self) -> dict[str, bytes]:
         lines = [dataclasses.asdict(line) for line in self.summary]

@@ -15,7 +15,7 @@ from captum_guided_ext.evaluation._records import BatchRecord
 from captum_guided_ext.output import remove_leftovers, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _SETTINGS = "run.json"
@@ -56,7 +56,7 @@ def start_run(folder: Path, settings: Mapping[str, Any]) -> dict[int, BatchRecor
             f"{folder} holds rows of other settings: {'; '.join(changed)}. Choose another folder, "
             "or empty this one"
         )
-    return _read(folder)
+    return {record.batch: record for record in _records(folder)}
 
 
 def _changes(found: Any, wanted: Any, name: str = "") -> list[str]:
@@ -72,17 +72,38 @@ def _changes(found: Any, wanted: Any, name: str = "") -> list[str]:
     return [f"{name} was {was}, now it is {now}"]
 
 
-def _read(folder: Path) -> dict[int, BatchRecord]:
-    records = {}
+def read_records(folder: Path) -> tuple[dict[str, Any], Iterator[BatchRecord]]:
+    """Return the settings of the run in ``folder`` and its records, which are read as they come.
+
+    Needs no right to write there.
+
+    Raises:
+        DataError: if there is no run, or it cannot be read; the records raise it as well.
+    """
+    file = folder / _SETTINGS
+    try:
+        settings: dict[str, Any] = json.loads(file.read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(f"{folder} holds no run: there is no {file}") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read ({error})") from error
+    return settings, _records(folder)
+
+
+def _records(folder: Path) -> Iterator[BatchRecord]:
+    seen: set[int] = set()
     for file in sorted(folder.glob("rows-*.jsonl")):
         try:
-            lines = file.read_bytes().split(b"\n")
-            for line in lines[:-1]:  # behind the last line's end: nothing, or a cut-off line
-                record = BatchRecord.from_json(line)
-                records[record.batch] = record
+            with file.open("rb") as lines:
+                for line in lines:
+                    if not line.endswith(b"\n"):
+                        break  # cut off
+                    record = BatchRecord.from_json(line)
+                    if record.batch not in seen:
+                        seen.add(record.batch)
+                        yield record
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{file} cannot be read ({error}): empty the folder") from error
-    return records
 
 
 class Journal:

@@ -1,8 +1,7 @@
-"""What one batch of a benchmark has to say, and how it is written down."""
+"""What one batch of a benchmark has to say, and how it is written down: in columns."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from captum_guided_ext.evaluation._rows import ScoreRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 class SkippedImage(NamedTuple):
-    """An image that could not be read."""
+    """An image that has no scores."""
 
     image: int
     name: str
@@ -28,11 +27,57 @@ class ScoredImage(NamedTuple):
         name: What the data calls it.
         target: The class that was explained.
         object_area: The share of the picture that the object covers; None where there is no mask.
+        digest: Of the input, the label and the mask, as they were scored: 16 hexadecimal digits.
+        stamp: What its files look like from outside; empty where the data does not say.
     """
 
     name: str
     target: Any
     object_area: float | None
+    digest: str = ""
+    stamp: str = ""
+
+
+class ScoreColumns(NamedTuple):
+    """The scores of one method under one metric, in the order of a batch's images.
+
+    Attributes:
+        values: The scores; None where there is none.
+        standard_error: Their standard errors; None if no image has one.
+        low: The lower ends of their intervals; None if no image has one.
+        high: The upper ends.
+        reasons: Why there is no score, by place in the batch.
+    """
+
+    values: list[float | None]
+    standard_error: list[float | None] | None
+    low: list[float | None] | None
+    high: list[float | None] | None
+    reasons: dict[int, str]
+
+    @classmethod
+    def of(cls, rows: Iterable[ScoreRow]) -> ScoreColumns:
+        """Return the columns of rows, one of each image."""
+        found = list(rows)
+        return cls(
+            [row.value for row in found],
+            _column(row.standard_error for row in found),
+            _column(row.interval_low for row in found),
+            _column(row.interval_high for row in found),
+            {place: row.reason for place, row in enumerate(found) if row.reason},
+        )
+
+    def rows(self, images: Iterable[int], method: str, metric: str) -> Iterator[ScoreRow]:
+        """Yield the scores as rows."""
+        for place, image in enumerate(images):
+            exactness = [None if column is None else column[place] for column in self[1:4]]
+            reason = self.reasons.get(place, "")
+            yield ScoreRow(image, method, metric, self.values[place], *exactness, reason)
+
+
+def _column(values: Iterable[float | None]) -> list[float | None] | None:
+    column = list(values)
+    return None if all(value is None for value in column) else column
 
 
 @dataclass(frozen=True)
@@ -41,17 +86,49 @@ class BatchRecord:
 
     Attributes:
         batch: Its number.
-        rows: The scores.
         images: What is known of each of its images, by number.
-        skipped: The images that could not be read.
+        scores: The scores, by metric and by method.
+        skipped: The images that have no scores.
         notes: What the methods warned of.
+        layer: The dotted name of Grad-CAM's layer, where it is known.
     """
 
     batch: int
-    rows: tuple[ScoreRow, ...] = ()
     images: Mapping[int, ScoredImage] = field(default_factory=dict)
+    scores: Mapping[str, Mapping[str, ScoreColumns]] = field(default_factory=dict)
     skipped: tuple[SkippedImage, ...] = ()
     notes: tuple[str, ...] = ()
+    layer: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        batch: int,
+        rows: Iterable[ScoreRow],
+        images: Mapping[int, ScoredImage],
+        skipped: Iterable[SkippedImage] = (),
+        notes: Iterable[str] = (),
+        layer: str | None = None,
+    ) -> BatchRecord:
+        """Return a record of rows, of which there is one for each image, method and metric."""
+        sorted_out: dict[str, dict[str, dict[int, ScoreRow]]] = {}
+        for row in rows:
+            by_method = sorted_out.setdefault(row.metric, {})
+            by_method.setdefault(row.method, {})[row.image] = row
+        scores = {
+            metric: {
+                method: ScoreColumns.of(by_image[image] for image in images)
+                for method, by_image in by_method.items()
+            }
+            for metric, by_method in sorted_out.items()
+        }
+        return cls(batch, images, scores, tuple(skipped), tuple(notes), layer)
+
+    def rows(self) -> Iterator[ScoreRow]:
+        """Yield the scores as rows, those of one method under one metric together."""
+        for metric, by_method in self.scores.items():
+            for method, columns in by_method.items():
+                yield from columns.rows(self.images, method, metric)
 
     def to_json(self) -> str:
         """Return it as one line of JSON.
@@ -59,7 +136,8 @@ class BatchRecord:
         Raises:
             ValueError: for NaN or infinity.
         """
-        written = vars(self) | {"rows": [dataclasses.astuple(row) for row in self.rows]}
+        columns = [list(column) for column in zip(*self.images.values(), strict=True)]
+        written = vars(self) | {"images": [list(self.images), *columns]}
         return json.dumps(written, allow_nan=False)
 
     @classmethod
@@ -71,11 +149,25 @@ class BatchRecord:
             KeyError: if something is missing.
             TypeError, AttributeError: if something has another form.
         """
-        found = json.loads(line)
+        return cls.from_dict(json.loads(line))
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> BatchRecord:
+        """Return what :meth:`to_json` wrote, from the JSON's values."""
+        numbers, *columns = found["images"]
+        images = map(ScoredImage, *columns) if columns else ()
         return cls(
             batch=found["batch"],
-            rows=tuple(ScoreRow(*row) for row in found["rows"]),
-            images={int(i): ScoredImage(*image) for i, image in found["images"].items()},
+            images=dict(zip(numbers, images, strict=True)),
+            scores={
+                metric: {method: _read_columns(*one) for method, one in by_method.items()}
+                for metric, by_method in found["scores"].items()
+            },
             skipped=tuple(SkippedImage(*one) for one in found["skipped"]),
             notes=tuple(found["notes"]),
+            layer=found["layer"],
         )
+
+
+def _read_columns(values: Any, error: Any, low: Any, high: Any, reasons: Any) -> ScoreColumns:
+    return ScoreColumns(values, error, low, high, {int(k): why for k, why in reasons.items()})

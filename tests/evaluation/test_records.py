@@ -1,25 +1,42 @@
 """What a batch has to say, as a line of JSON and back."""
 
+import itertools
 import json
+import random
 
 import pytest
 
-from captum_guided_ext.evaluation._records import BatchRecord, ScoredImage, SkippedImage
+from captum_guided_ext.evaluation._records import (
+    BatchRecord,
+    ScoreColumns,
+    ScoredImage,
+    SkippedImage,
+)
 from captum_guided_ext.evaluation._rows import ScoreRow
 
-EMPTY = {"batch": 0, "rows": [], "images": {}, "skipped": [], "notes": []}
+EMPTY = {"batch": 0, "images": [[]], "scores": {}, "skipped": [], "notes": [], "layer": None}
+DIGEST = "0123456789abcdef"
 RECORDS = {
     "nothing": (BatchRecord(0), EMPTY),
-    "nothing skipped": (
-        BatchRecord(
+    "two images": (
+        BatchRecord.of(
             3,
-            (ScoreRow(7, "gradient", "infidelity", 0.1 + 0.2, interval_low=1e-9, interval_high=1),),
-            {7: ScoredImage("a.png", 2, None), 8: ScoredImage("b.png", 0, 0.25)},
+            [ScoreRow(7, "gradient", "infidelity", 0.1 + 0.2, interval_low=1e-9, interval_high=1),
+             ScoreRow(8, "gradient", "infidelity", None, reason="flat"),
+             ScoreRow(8, "gradient", "mean", 2.0, 0.5), ScoreRow(7, "gradient", "mean", 1.0, 0.25)],
+            {7: ScoredImage("a.png", 2, None, DIGEST), 8: ScoredImage("b.png", 0, 0.25, "", "9:1")},
+            layer="features.3",
         ),
         EMPTY | {
-            "batch": 3,
-            "rows": [[7, "gradient", "infidelity", 0.30000000000000004, None, 1e-9, 1, ""]],
-            "images": {"7": ["a.png", 2, None], "8": ["b.png", 0, 0.25]},
+            "batch": 3, "layer": "features.3",
+            "images": [[7, 8], ["a.png", "b.png"], [2, 0], [None, 0.25], [DIGEST, ""], ["", "9:1"]],
+            "scores": {
+                "infidelity": {
+                    "gradient": [[0.30000000000000004, None], None, [1e-9, None], [1, None],
+                                 {"1": "flat"}],
+                },
+                "mean": {"gradient": [[1.0, 2.0], [0.25, 0.5], None, None, {}]},
+            },
         },
     ),
     "all skipped": (
@@ -27,13 +44,13 @@ RECORDS = {
         EMPTY | {"batch": 1, "skipped": [[2, "c.png", "cut\noff"], [3, "d", ""]]},
     ),
     "no score, other letters": (
-        BatchRecord(
-            2, (ScoreRow(0, "é", "m", None, reason="无"),), {0: ScoredImage("ß", 1, 1.0)},
+        BatchRecord.of(
+            2, [ScoreRow(0, "é", "m", None, reason="无")], {0: ScoredImage("ß", 1, 1.0)},
             notes=("“zero”", "twice"),
         ),
         EMPTY | {
-            "batch": 2, "rows": [[0, "é", "m", None, None, None, None, "无"]],
-            "images": {"0": ["ß", 1, 1.0]}, "notes": ["“zero”", "twice"],
+            "batch": 2, "scores": {"m": {"é": [[None], None, None, None, {"0": "无"}]}},
+            "images": [[0], ["ß"], [1], [1.0], [""], [""]], "notes": ["“zero”", "twice"],
         },
     ),
 }  # fmt: skip
@@ -48,23 +65,39 @@ def test_a_record_is_a_line_of_json_and_comes_back(case):
     assert BatchRecord.from_json(line) == BatchRecord.from_json(line.encode()) == record
 
 
+def test_rows_come_back_whatever_their_order():
+    draw = random.Random(4)
+    number = lambda: draw.choice([None, draw.random()])  # noqa: E731
+    rows = [
+        ScoreRow(*key, number(), number(), number(), number(), draw.choice(["", "why"]))
+        for key in itertools.product((4, 9, 2), ("mine", "gradient"), ("b", "a"))
+    ]
+    images = {image: ScoredImage(str(image), 0, None) for image in (4, 9, 2)}
+    record = BatchRecord.of(0, draw.sample(rows, len(rows)), images)
+    key = lambda row: (row.image, row.method, row.metric)  # noqa: E731
+    assert sorted(record.rows(), key=key) == sorted(rows, key=key)
+    assert BatchRecord.from_json(record.to_json()) == record
+
+
 def test_a_number_that_json_does_not_have_is_not_written():
     with pytest.raises(ValueError, match="not JSON compliant"):
-        BatchRecord(0, (ScoreRow(0, "m", "n", float("nan")),)).to_json()
+        columns = ScoreColumns([float("nan")], None, None, None, {})
+        BatchRecord(0, {0: ScoredImage("a", 0, None)}, {"m": {"n": columns}}).to_json()
 
 
 MALFORMED = {
     "nothing": (b"", ValueError),
-    "half a line": (b'{"batch": 1, "ro', ValueError),
+    "half a line": (b'{"batch": 1, "sc', ValueError),
     "no letters": (b"\xff\xfe\xff", ValueError),
     "a list": (b"[]", TypeError),
     "a number": (b"3", TypeError),
-    "no number of an image": (json.dumps(EMPTY | {"images": {"x": ["a", 1, None]}}), ValueError),
     **{f"no {part}": (json.dumps({k: EMPTY[k] for k in EMPTY if k != part}), KeyError)
        for part in EMPTY},
-    "no rows but a number": (json.dumps(EMPTY | {"rows": 3}), TypeError),
-    "a row too short": (json.dumps(EMPTY | {"rows": [[1, "gradient"]]}), TypeError),
-    "an image too long": (json.dumps(EMPTY | {"images": {"1": ["a", 1, None, 2]}}), TypeError),
+    "no images but a number": (json.dumps(EMPTY | {"images": 3}), TypeError),
+    "columns without numbers": (json.dumps(EMPTY | {"images": [[], ["a"], [1], [2]]}), ValueError),
+    "a column too many": (json.dumps(EMPTY | {"images": [[1]] * 7}), TypeError),
+    "no scores but a number": (json.dumps(EMPTY | {"scores": 3}), AttributeError),
+    "columns too few": (json.dumps(EMPTY | {"scores": {"m": {"n": [[1]]}}}), TypeError),
     "a skipped one too short": (json.dumps(EMPTY | {"skipped": [[1]]}), TypeError),
     "no notes but nothing": (json.dumps(EMPTY | {"notes": None}), TypeError),
 }  # fmt: skip

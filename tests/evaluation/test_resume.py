@@ -92,8 +92,8 @@ def test_a_command_killed_in_the_middle_goes_on(command, whole, tmp_path):
 
 def test_a_last_line_cut_anywhere_is_dropped(tmp_path):
     records = [
-        BatchRecord(0, (ScoreRow(0, "é", "m", 1.5),), {0: ScoredImage("a", 3, None)}),
-        BatchRecord(1, (ScoreRow(1, "x\n", "m", 2e-7),), skipped=(SkippedImage(2, "b", "no"),)),
+        BatchRecord.of(0, [ScoreRow(0, "é", "m", 1.5)], {0: ScoredImage("a", 3, None)}),
+        BatchRecord(1, skipped=(SkippedImage(2, "b", "no\n"),)),
     ]
     assert start_run(tmp_path, SETTINGS) == {}
     with closing(Journal(tmp_path, 0)) as journal:
