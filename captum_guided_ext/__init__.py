@@ -43,6 +43,7 @@ from captum_guided_ext.evaluation import (
     SensitivityMetric,
     benchmark,
     compare,
+    summarize,
 )
 from captum_guided_ext.explanation import Explanation, explain
 from captum_guided_ext.metrics import (
@@ -96,5 +97,6 @@ __all__ = [
     "load_network",
     "rectifiers",
     "sensitivity_max",
+    "summarize",
     "with_rule",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from captum_guided_ext.cli import _benchmark, _explain
+from captum_guided_ext.cli import _benchmark, _explain, _summarize
 from captum_guided_ext.cli._parser import USAGE_ERROR, Parser
 from captum_guided_ext.errors import CaptumGuidedError, OtherProcessError
 
@@ -53,6 +53,6 @@ def _commands() -> Parser:
         description="See which pixels a network's prediction rests on, and how far to believe it.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
-    for command in (_explain, _benchmark):
+    for command in (_explain, _benchmark, _summarize):
         command.add_command(commands)
     return parser

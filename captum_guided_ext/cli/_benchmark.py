@@ -134,6 +134,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if found is None:
         return 0
     print(found)
+    print(f"\nscores.csv, summary.csv, summary.json and summary.png are in {arguments.output}")
     return _SKIPPED if found.skipped else 0
 
 

@@ -13,6 +13,7 @@ from captum_guided_ext.evaluation._metrics import (
     SensitivityMetric,
 )
 from captum_guided_ext.evaluation._processes import local_rank
+from captum_guided_ext.evaluation._summarize import summarize
 
 __all__ = [
     "DEFAULT_METRICS",
@@ -28,4 +29,5 @@ __all__ = [
     "benchmark",
     "compare",
     "local_rank",
+    "summarize",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +13,6 @@ import torch
 from captum_guided_ext import _captum
 from captum_guided_ext.attr import METHODS
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.evaluation._benchmark_result import Benchmark
 from captum_guided_ext.evaluation._compare import compare_methods
 from captum_guided_ext.evaluation._identity import digest_of
 from captum_guided_ext.evaluation._journal import Journal, start_run
@@ -23,7 +21,7 @@ from captum_guided_ext.evaluation._metrics import DEFAULT_METRICS, find_metrics
 from captum_guided_ext.evaluation._processes import joined_processes
 from captum_guided_ext.evaluation._records import BatchRecord, ScoredImage, SkippedImage
 from captum_guided_ext.evaluation._run import Run
-from captum_guided_ext.evaluation._summary import summarise
+from captum_guided_ext.evaluation._summarize import sum_up
 from captum_guided_ext.networks import Network
 from captum_guided_ext.output import described
 from captum_guided_ext.pictures import masks_of
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.utils.data import DataLoader, Dataset
 
+    from captum_guided_ext.evaluation._benchmark_result import Benchmark
     from captum_guided_ext.evaluation._methods import Method
     from captum_guided_ext.evaluation._metric import Metric
     from captum_guided_ext.pictures import LoadedBatch
@@ -147,7 +146,7 @@ def benchmark(
                 return None
             records = [*finished.values(), *(record for part in everything for record in part)]
             settings["processes"] = processes.size
-            summed_up = _sum_up(folder, records, settings)
+            summed_up = sum_up(folder, settings, records)
             try:
                 summed_up.save(folder)
             except DataError as error:
@@ -223,26 +222,3 @@ def _with_progress(
         for number, loaded in batches:
             yield number, loaded
             bar.update(len(loaded.images) + len(loaded.skipped))
-
-
-def _sum_up(
-    folder: Path,
-    records: Iterable[BatchRecord],
-    settings: Mapping[str, Any],
-) -> Benchmark:
-    ordered = sorted(records, key=lambda record: record.batch)
-    rows = [row for record in ordered for row in record.rows()]
-    rows.sort(key=lambda one: (one.image, one.method, one.metric))
-    images = {i: found for record in ordered for i, found in record.images.items()}
-    areas = [one.object_area for one in images.values() if one.object_area is not None]
-    return Benchmark(
-        rows=tuple(rows),
-        summary=tuple(summarise(rows, settings["higher_is_better"])),
-        images=images,
-        skipped=tuple(one for record in ordered for one in record.skipped),
-        notes=Counter(note for record in ordered for note in record.notes),
-        object_area=sum(areas) / len(areas) if areas else None,
-        folder=folder,
-        settings=settings,
-        threads=torch.get_num_threads(),
-    )

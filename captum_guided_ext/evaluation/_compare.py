@@ -11,6 +11,7 @@ from torch import Tensor
 from captum_guided_ext.attr import METHODS
 from captum_guided_ext.errors import ModelError
 from captum_guided_ext.evaluation._comparison import Comparison
+from captum_guided_ext.evaluation._floors import FLOORS, floor_maps
 from captum_guided_ext.evaluation._methods import MethodSet
 from captum_guided_ext.evaluation._metric import Score, ScoredBatch
 from captum_guided_ext.evaluation._metrics import DEFAULT_METRICS, find_metrics
@@ -82,7 +83,8 @@ def compare(
 
     Returns:
         The maps and the scores. A method that does not apply to the model has rows that give the
-        reason instead of a value.
+        reason instead of a value. What a score has to beat has rows of its own: ``constant_map``,
+        ``random_map``, ``edges`` of pictures, and ``best_constant`` for infidelity.
 
     Raises:
         TypeError: for inputs, outputs, methods or metrics of a wrong kind.
@@ -143,13 +145,14 @@ def compare_methods(
     seeds = methods.seeds(seed, images, [0])
     maps, reasons = methods.maps(forward_pass, chosen, seeds, additional_forward_args)
     del forward_pass  # and with it the graph
+    floors = floor_maps(inputs.detach(), seed, images, [0]) if maps and metrics else {}
     batch = ScoredBatch(
         methods,
         inputs.detach(),
         chosen,
         additional_forward_args,
         scores,
-        maps,
+        maps | floors,
         seed,
         images,
         masks,
@@ -175,9 +178,11 @@ def _rows(
     for metric in metrics:
         scored |= _scores(metric, batch) if batch.maps else {name: {} for name in metric.names}
     for place, image in enumerate(batch.images):
-        for method in batch.methods.names:
+        for method in (*batch.methods.names, *FLOORS):
             for metric_name, by_method in scored.items():
                 score = by_method.get(method)
+                if score is None and method in FLOORS:
+                    continue
                 if score is None:
                     reason = reasons.get(method, "the metric gives this method no score")
                     yield ScoreRow(image, method, metric_name, None, reason=reason)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from captum_guided_ext.attr import method_title
+from captum_guided_ext.evaluation._floors import BEST_CONSTANT, FLOORS
 from captum_guided_ext.evaluation._rows import COLUMNS, ScoreRow
 from captum_guided_ext.output import (
     MapPanel,
@@ -20,7 +21,6 @@ from captum_guided_ext.output import (
     as_picture,
     counted,
     draw_maps,
-    markdown_table,
     number,
     png,
     versions,
@@ -44,7 +44,7 @@ class Comparison(Result):
         inputs: What was explained, (N, ...).
         target: The class or score explained of each, as in Captum.
         maps: By method, of the shape of ``inputs``; Grad-CAM's have one channel.
-        rows: The scores, one row for each image, method and metric.
+        rows: The scores, one row for each image, method and metric, and those of the floors.
         reasons: Why a method has no map, by method.
         layer: The dotted name of Grad-CAM's layer, where it is known.
     """
@@ -57,25 +57,37 @@ class Comparison(Result):
     layer: str | None
 
     def __str__(self) -> str:
-        """Return a table of methods and metrics, each the mean over the images."""
-        values: dict[tuple[str, str], list[float]] = {}
-        for row in self.rows:
-            if row.value is not None:
-                values.setdefault((row.method, row.metric), []).append(row.value)
-        means = {place: number(math.fsum(some) / len(some)) for place, some in values.items()}
-        rows = [
-            [method, *(means.get((method, metric), "") for metric in self._metrics)]
-            + ([self.reasons.get(method, "")] if self.reasons else [])
-            for method in (*self.maps, *self.reasons)
-        ]
-        columns = ["method", *self._metrics, *(["reason"] if self.reasons else [])]
-        lines = [markdown_table(columns, rows)]
+        """Return a table of methods and metrics, each the mean over the images; floors last."""
+        values: dict[tuple[str, str], dict[int, float]] = {}
+        for one in self.rows:
+            if one.value is not None:
+                values.setdefault((one.method, one.metric), {})[one.image] = one.value
+        means = {place: math.fsum(some.values()) / len(some) for place, some in values.items()}
+        total = len(self._images)
+        floors = [name for name in FLOORS if any(method == name for method, _ in means)]
+        rows = []
+        for method in (*self.maps, *self.reasons, *floors):
+            row: dict[str, Any] = {"method": method, "reason": self.reasons.get(method)}
+            for metric in self._metrics:
+                scored = values.get((method, metric), {})
+                gaps = f" ({len(scored)} of {total})" if 0 < len(scored) < total else ""
+                mean = means.get((method, metric))
+                row[metric] = None if mean is None else number(mean) + gaps
+                constant = means.get((BEST_CONSTANT, metric))
+                if mean is not None and constant and not gaps:
+                    row[f"{metric} / constant's"] = number(mean / constant)
+            rows.append(row)
+        columns = dict.fromkeys(name for row in rows for name in row if name != "reason")
+        table = Table.of_rows((*columns, "reason"), rows, ("reason",)).to_markdown()
+        lines = [table]
         if self.rows:
-            lines.append(f"means over {counted(len(self._images), 'image')}")
+            lines.append(f"means over {counted(total, 'image')}")
+        if floors:
+            lines.append(f"no methods, but what a score has to beat: {', '.join(floors)}")
         missing = {
-            f"{row.method} lacks {row.metric} of an image: {row.reason}"
-            for row in self.rows
-            if row.value is None and row.method in self.maps
+            f"{one.method} lacks {one.metric} of an image: {one.reason}"
+            for one in self.rows
+            if one.value is None and one.method in self.maps
         }
         return "\n".join([*lines, *sorted(missing)])
 
@@ -139,7 +151,7 @@ class Comparison(Result):
         return f"{methods} on {counted(len(self.inputs), 'example')}: {metrics}"
 
     def _table(self) -> Table:
-        return Table(COLUMNS, [dataclasses.asdict(row) for row in self.rows], COLUMNS[4:])
+        return Table.of_rows(COLUMNS, [dataclasses.asdict(row) for row in self.rows], COLUMNS[4:])
 
     def _files(self) -> dict[str, bytes]:
         files = {

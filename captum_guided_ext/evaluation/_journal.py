@@ -50,7 +50,7 @@ def start_run(folder: Path, settings: Mapping[str, Any]) -> dict[int, BatchRecor
         raise DataError(f"{folder} cannot be written to: {error.strerror}") from error
     except ValueError as error:
         raise DataError(f"{file} cannot be read ({error}): empty the folder") from error
-    changed = _changes(found, wanted)
+    changed = changes(found, wanted)
     if changed:
         raise DataError(
             f"{folder} holds rows of other settings: {'; '.join(changed)}. Choose another folder, "
@@ -59,12 +59,12 @@ def start_run(folder: Path, settings: Mapping[str, Any]) -> dict[int, BatchRecor
     return {record.batch: record for record in _records(folder)}
 
 
-def _changes(found: Any, wanted: Any, name: str = "") -> list[str]:
+def changes(found: Any, wanted: Any, name: str = "") -> list[str]:
     if isinstance(found, dict) and isinstance(wanted, dict):
         return [
             change
             for key in sorted({*found, *wanted})
-            for change in _changes(found.get(key), wanted.get(key), f"{name} {key}".strip())
+            for change in changes(found.get(key), wanted.get(key), f"{name} {key}".strip())
         ]
     if found == wanted:
         return []

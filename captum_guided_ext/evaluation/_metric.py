@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from captum_guided_ext.evaluation._floors import floor_maps
 from captum_guided_ext.sampling import Draws
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class ScoredBatch:
         target: What was explained, as in Captum.
         additional_forward_args: The model's further arguments.
         scores: The score of each unperturbed example, (N,).
-        maps: By method, of the shape of ``inputs`` or with a single channel.
+        maps: By method, of the shape of ``inputs`` or with a single channel; the floors' as well.
         seed: Of all randomness.
         images: The number of each example's image.
         masks: Where the object is, (N, H, W); None where that is not known.
@@ -93,6 +94,7 @@ class ScoredBatch:
             warnings.simplefilter("ignore", UserWarning)  # said of the unperturbed inputs already
             forward_pass = self.methods.forward_pass(xs, further)
             maps, reasons = self.methods.maps(forward_pass, arguments["target"], seeds, further)
+        maps |= floor_maps(xs, self.seed, self.images, samples)
         nothing = torch.full_like(xs, torch.nan)
         return (
             {name: maps.get(name, nothing) for name in self.maps},

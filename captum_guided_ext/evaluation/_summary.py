@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from captum_guided_ext.sampling import CONFIDENCE, resampling_weights
+from captum_guided_ext.evaluation._floors import BEST_CONSTANT, FLOORS
+from captum_guided_ext.sampling import FEWEST, Differences, all_pairs, mean_interval
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
-    from captum_guided_ext.evaluation._rows import ScoreRow
+    from captum_guided_ext.evaluation._scores import Scores
 
-_RESAMPLES = 10_000
+    Floats = npt.NDArray[np.float64]
+    Bools = npt.NDArray[np.bool_]
+
+_RANKED_FROM = 0.9  # of the images
+_QUARTILES = (0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True)
@@ -29,18 +34,32 @@ class SummaryLine:
         method: The method's name.
         images: How many images have a score.
         missing: How many have none.
-        mean: The mean of the scores; None where there are none.
-        ci_low: Lower end of its 95 % interval; None for fewer than two images.
+        mean: The mean of the scores, over all images that have one; None where none has.
+        lower_quartile: A quarter of the scores are below it.
+        median: Half of them are.
+        upper_quartile: Three quarters are. A mean above it, or below the lower one, is decided by few
+            images.
+        ci_low: Lower end of the mean's 95 % interval; None for fewer than two images, and for
+            scores of which too few differ.
         ci_high: The upper end.
-        difference: The mean, over the images that both have, of this method's score less that of
-            the one with the best mean; 0 for that one.
-        difference_ci_low: Lower end of its 95 % interval, from the same images drawn for both.
+        runs_low: Lower end of the mean's 95 % interval over several runs, by Student's t; None for
+            one run.
+        runs_high: The upper end.
+        relative: For infidelity: the mean, divided by that of the best constant prediction over the
+            same images. 1 is no better than a constant.
+        shared_images: How many images all ranked methods have a score on; None for a method that is
+            not ranked.
+        shared_mean: The mean over these.
+        difference: This method's mean less that of the best one, over these; 0 for the best one.
+        difference_ci_low: Lower end of the difference's interval. The intervals of all pairs hold
+            together, with 95 %. None where nothing can be claimed.
         difference_ci_high: The upper end.
-        rank: 1 and the number of methods that are clearly better: whose interval lies wholly on
-            the better side of this one's.
-        last_rank: The number of methods that are not clearly worse. Two methods whose intervals
-            overlap share ranks: neither is called the better one.
+        rank: 1 and the number of methods that are better, by an interval that leaves out 0; None for
+            a method that is not ranked.
+        last_rank: The number of ranked methods that are not worse, likewise.
         higher_is_better: Whether a higher score is better.
+        is_floor: Whether this is no method: a constant or a random map, edges, a constant
+            prediction. Never ranked.
         reason: Why scores are missing, if any are.
     """
 
@@ -49,130 +68,171 @@ class SummaryLine:
     images: int
     missing: int
     mean: float | None
+    lower_quartile: float | None
+    median: float | None
+    upper_quartile: float | None
     ci_low: float | None
     ci_high: float | None
+    runs_low: float | None
+    runs_high: float | None
+    relative: float | None
+    shared_images: int | None
+    shared_mean: float | None
     difference: float | None
     difference_ci_low: float | None
     difference_ci_high: float | None
     rank: int | None
     last_rank: int | None
     higher_is_better: bool
+    is_floor: bool
     reason: str
 
 
-def summarise(rows: Iterable[ScoreRow], higher_is_better: Mapping[str, bool]) -> list[SummaryLine]:
-    """Return a line for each metric and method, the best mean first.
+def summarise(
+    scores: Scores, higher_is_better: Mapping[str, bool], runs: Sequence[Scores] = ()
+) -> list[SummaryLine]:
+    """Return a line for each metric and method: the ranked ones first, the best mean first.
 
-    Intervals are 95 % percentile bootstrap intervals over the images (Efron & Tibshirani 1993,
-    chapter 13), from 10,000 resamples that are the same for all methods. They speak about
-    images like these, not about other weights of the network; from few images they are too short.
+    Methods are ranked that have a score on nine tenths of the images or more, by one family of
+    simultaneous statements about all pairs of them, on the images that all of them have
+    (:func:`captum_guided_ext.sampling.all_pairs`). They speak about images like these. From fewer
+    than ten images no rank follows.
 
     Args:
-        rows: Scores, in any order.
+        scores: Of all methods; of several runs, their means.
         higher_is_better: By metric.
+        runs: The scores of each run, where there are several.
     """
-    values: dict[str, dict[str, dict[int, float | None]]] = {}
-    reasons: dict[tuple[str, str], str] = {}
-    for row in sorted(rows, key=lambda one: (one.image, one.method, one.metric)):
-        values.setdefault(row.metric, {}).setdefault(row.method, {})[row.image] = row.value
-        if row.value is None:
-            reasons.setdefault((row.metric, row.method), row.reason)
     lines: list[SummaryLine] = []
-    for metric in sorted(values):
-        lines += _of_metric(metric, values[metric], reasons, higher=higher_is_better[metric])
+    for metric in scores.metrics:
+        lines += _of_metric(metric, scores, runs, higher=higher_is_better[metric])
     return lines
 
 
 def _of_metric(
-    metric: str,
-    by_method: Mapping[str, Mapping[int, float | None]],
-    reasons: Mapping[tuple[str, str], str],
-    *,
-    higher: bool,
+    metric: str, scores: Scores, runs: Sequence[Scores], *, higher: bool
 ) -> list[SummaryLine]:
-    images = sorted({image for scores in by_method.values() for image in scores})
-    table = np.array(
-        [
-            [math.nan if scores.get(i) is None else scores[i] for i in images]
-            for scores in by_method.values()
-        ],
-        dtype=np.float64,
-    )
-    methods = list(by_method)
+    methods, table = scores.methods(metric), scores.table(metric)
     there = ~np.isnan(table)
+    counts = there.sum(axis=1)
     means = [
-        float(row[is_].mean()) if is_.any() else None for row, is_ in zip(table, there, strict=True)
+        float(row[has].mean()) if has.any() else None for row, has in zip(table, there, strict=True)
     ]
+    floor = [method in FLOORS for method in methods]
+    ranked = [
+        i
+        for i in range(len(methods))
+        if not floor[i] and counts[i] >= max(_RANKED_FROM * table.shape[1], 1)
+    ]
+    family = _Family(table, there, ranked, -1 if higher else 1)
     sign = -1 if higher else 1
-    order = sorted(
-        range(len(methods)), key=lambda i: (means[i] is None, sign * (means[i] or 0), methods[i])
-    )
-    best = order[0]
-    intervals = _intervals(table)
-    differences = table - table[best]
-    difference_intervals = _intervals(differences)
+
+    def place(i: int) -> tuple[bool, bool, bool, float, str]:
+        mean = family.means.get(i, means[i])
+        return floor[i], i not in family.means, mean is None, sign * (mean or 0), methods[i]
+
+    are_hits = _are_hits(table[[not one for one in floor]])
     lines = []
-    for i in order:
-        paired = differences[i][~np.isnan(differences[i])]
-        low, high = intervals[i]
-        rank, last = _ranks(i, means, intervals, sign)
+    for i in sorted(range(len(methods)), key=place):
+        own = table[i][there[i]]
+        low, high = mean_interval(own, are_hits=are_hits) or (None, None)
+        quartiles = np.quantile(own, _QUARTILES).tolist() if len(own) else [None] * 3
+        runs_low, runs_high = _over_runs(metric, methods[i], runs)
+        series = scores.series[metric, methods[i]]
         lines.append(
             SummaryLine(
                 metric=metric,
                 method=methods[i],
-                images=int(there[i].sum()),
-                missing=int((~there[i]).sum()),
+                images=int(counts[i]),
+                missing=int(table.shape[1] - counts[i]),
                 mean=means[i],
+                lower_quartile=quartiles[0],
+                median=quartiles[1],
+                upper_quartile=quartiles[2],
                 ci_low=low,
                 ci_high=high,
-                difference=float(paired.mean()) if len(paired) else None,
-                difference_ci_low=difference_intervals[i][0],
-                difference_ci_high=difference_intervals[i][1],
-                rank=rank,
-                last_rank=last,
+                runs_low=runs_low,
+                runs_high=runs_high,
+                relative=_relative(metric, methods[i], scores),
                 higher_is_better=higher,
-                reason=reasons.get((metric, methods[i]), ""),
+                is_floor=floor[i],
+                reason=series.reason(),
+                **family.statements(i),
             )
         )
     return lines
 
 
-Interval = tuple[float | None, float | None]
+class _Family:
+    """The methods that are compared with one another, on the images that all of them have."""
+
+    def __init__(self, table: Floats, there: Bools, ranked: Sequence[int], sign: int) -> None:
+        shared = there[list(ranked)].all(axis=0) if ranked else np.zeros(table.shape[1], bool)
+        self.images = int(shared.sum())
+        self._places = {method: place for place, method in enumerate(ranked)}
+        common = table[list(ranked)][:, shared]
+        self.means: dict[int, float | None] = {
+            method: float(common[place].mean()) if self.images else None
+            for method, place in self._places.items()
+        }
+        self._pairs: Differences | None = all_pairs(common) if self.images else None
+        self._sign = sign
+        self._best = min(self._places, key=lambda i: sign * (self.means[i] or 0), default=None)
+
+    def statements(self, method: int) -> dict[str, Any]:
+        """Return what is said of one method beside the others."""
+        names = "shared_images shared_mean difference difference_ci_low difference_ci_high"
+        nothing: dict[str, Any] = dict.fromkeys([*names.split(), "rank", "last_rank"])
+        if method not in self._places or self._pairs is None or self._best is None:
+            return nothing
+        i, best = self._places[method], self._places[self._best]
+        above = self._pairs.above()
+        better, worse = (above[:, i], above[i]) if self._sign < 0 else (above[i], above[:, i])
+        claims = self.images >= FEWEST
+        return {
+            "shared_images": self.images,
+            "shared_mean": self.means[method],
+            "difference": float(self._pairs.mean[i, best]),
+            "difference_ci_low": _finite(self._pairs.low[i, best]) if claims else None,
+            "difference_ci_high": _finite(self._pairs.high[i, best]) if claims else None,
+            "rank": 1 + int(better.sum()) if claims else None,
+            "last_rank": len(self._places) - int(worse.sum()) if claims else None,
+        }
 
 
-def _intervals(table: npt.NDArray[np.float64]) -> list[Interval]:
-    """Return the interval of the mean of each row, (rows, images); NaN stands for no score."""
-    there = ~np.isnan(table)
-    filled = np.where(there, table, 0)
-    means = []
-    for weights in resampling_weights(table.shape[1], _RESAMPLES):
-        with np.errstate(invalid="ignore"):  # a resample in which a method has no score at all
-            means.append((weights @ filled.T) / (weights @ there.T.astype(np.float64)))
-    found = np.concatenate(means)
-    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
-    intervals: list[Interval] = []
-    for column, is_ in zip(found.T, there, strict=True):
-        if is_.sum() < 2:  # noqa: PLR2004 - one score says nothing about others
-            intervals.append((None, None))
-        else:
-            low, high = np.nanquantile(column, tails).tolist()
-            intervals.append((low, high))
-    return intervals
+def _are_hits(table: Floats) -> bool:
+    """Return whether scores are 0 or 1, with a share where several places hold a map's largest."""
+    given = table[~np.isnan(table)]
+    whole = np.isin(given, (0, 1))
+    return bool(len(given) and ((given >= 0) & (given <= 1)).all() and whole.mean() > 0.5)  # noqa: PLR2004
 
 
-def _ranks(
-    method: int, means: Sequence[float | None], intervals: Sequence[Interval], sign: int
-) -> tuple[int | None, int | None]:
-    if means[method] is None:
+def _relative(metric: str, method: str, scores: Scores) -> float | None:
+    """Return the mean over that of the best constant, over the images that both have."""
+    constant = scores.series.get((metric, BEST_CONSTANT))
+    if constant is None:
+        return None
+    both = np.stack([scores.series[metric, method].values, constant.values])
+    own, other = both[:, ~np.isnan(both).any(axis=0)].sum(axis=1).tolist()
+    return own / other if other > 0 else None
+
+
+def _over_runs(
+    metric: str, method: str, runs: Sequence[Scores]
+) -> tuple[float | None, float | None]:
+    """Return the interval of the mean over several runs, each the mean over the same images."""
+    if len(runs) < 2:  # noqa: PLR2004 - one run says nothing about others
         return None, None
+    from scipy import stats  # noqa: PLC0415 - slow to import
 
-    def clearly_better(one: int, other: int) -> bool:
-        (low, high), (other_low, other_high) = intervals[one], intervals[other]
-        if low is None or high is None or other_low is None or other_high is None:
-            return False
-        return high < other_low if sign > 0 else low > other_high
+    table = np.stack([one.series[metric, method].values for one in runs])
+    shared = table[:, ~np.isnan(table).any(axis=0)]
+    if not shared.shape[1]:
+        return None, None
+    means = shared.mean(axis=1)
+    reach = stats.t.ppf(0.975, len(runs) - 1) * means.std(ddof=1) / math.sqrt(len(runs))
+    return float(means.mean() - reach), float(means.mean() + reach)
 
-    others = [i for i in range(len(means)) if i != method and means[i] is not None]
-    better = sum(clearly_better(i, method) for i in others)
-    worse = sum(clearly_better(method, i) for i in others)
-    return 1 + better, 1 + len(others) - worse
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -139,7 +139,9 @@ class Explanation(Result):
             for method, shares in self.shares.items()
             for share in shares
         ]
-        return Table(("method", "region", "attribution_share", "area_share", "holds_more"), rows)
+        return Table.of_rows(
+            ("method", "region", "attribution_share", "area_share", "holds_more"), rows
+        )
 
     @property
     def stem(self) -> str:

@@ -27,6 +27,7 @@ _PANEL = 2.9  # inches
 _COLUMNS = 3
 _TITLE_WIDTH = 36  # characters above a panel
 _CAPTION_WIDTH = 48  # characters below a panel
+_DECADES = 100  # the ratio from which values are drawn on a logarithmic axis
 
 
 @dataclass(frozen=True)
@@ -108,27 +109,32 @@ def as_picture(x: Tensor) -> npt.NDArray[np.float64]:
 
 
 class Estimate(NamedTuple):
-    """A value with its interval; one without has None for the ends."""
+    """A value with an interval; one without has None for the ends. A muted one is grey."""
 
     label: str
     value: float
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
+    muted: bool = False
 
 
 @dataclass(frozen=True)
 class EstimatePanel:
     """Values with their intervals, the first on top.
 
+    Values that are all positive and span two decades are drawn on a logarithmic axis.
+
     Attributes:
         title: Above it.
         caption: Below its axis.
         estimates: One a line.
+        reference: A value that the intervals are to be compared with; None for none.
     """
 
     title: str
     caption: str
     estimates: Sequence[Estimate]
+    reference: float | None = None
 
 
 def draw_estimates(panels: Sequence[EstimatePanel], *, caption: str) -> Figure:
@@ -138,24 +144,35 @@ def draw_estimates(panels: Sequence[EstimatePanel], *, caption: str) -> Figure:
     most = max((len(panel.estimates) for panel in panels), default=1)
     columns = min(max(len(panels), 1), _COLUMNS)
     down = max(-(-len(panels) // columns), 1)
-    figure = Figure(figsize=(4.6 * columns, (1.5 + 0.36 * most) * down), layout="constrained")
+    figure = Figure(figsize=(4.6 * columns, (1.5 + 0.32 * most) * down), layout="constrained")
     grid = list(figure.subplots(down, columns, squeeze=False).flat)
     for unused in grid[len(panels) :]:
         unused.set_axis_off()
     for axes, panel in zip(grid, panels, strict=False):
-        shown = list(reversed(panel.estimates))
-        for place, one in enumerate(shown):
-            if one.low is not None and one.high is not None:
-                axes.plot([one.low, one.high], [place, place], color="tab:blue", linewidth=2.5)
-            axes.plot([one.value], [place], "o", color="tab:blue")
-        axes.set_yticks(range(len(shown)), [one.label for one in shown])
-        axes.set_ylim(-0.6, len(shown) - 0.4)
-        axes.grid(axis="x", alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_title(panel.title, fontsize=11, fontweight="bold")
-        axes.set_xlabel(panel.caption, fontsize=9)
-    figure.supxlabel(caption, fontsize=8)
+        _draw_estimates(axes, panel)
+    figure.supxlabel(fill(caption, int(_CAPTION_WIDTH * 1.6) * columns), fontsize=8)
     return figure
+
+
+def _draw_estimates(axes: Axes, panel: EstimatePanel) -> None:
+    shown = list(reversed(panel.estimates))
+    values = [one.value for one in shown]
+    if values and min(values) > 0 and max(values) >= _DECADES * min(values):
+        axes.set_xscale("log", nonpositive="clip")
+        axes.set_xlim(min(values) / 2, max(values) * 2)
+    if panel.reference is not None:
+        axes.axvline(panel.reference, color="0.6", linewidth=0.9, linestyle="--", zorder=0)
+    for place, one in enumerate(shown):
+        colour = "0.6" if one.muted else "tab:blue"
+        if one.low is not None and one.high is not None:
+            axes.plot([one.low, one.high], [place, place], color=colour, linewidth=2.5, alpha=0.6)
+        axes.plot([one.value], [place], "o", color=colour)
+    axes.set_yticks(range(len(shown)), [_literal(one.label) for one in shown])
+    axes.set_ylim(-0.6, len(shown) - 0.4)
+    axes.grid(axis="x", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(_literal(panel.title), fontsize=11, fontweight="bold")
+    axes.set_xlabel(panel.caption, fontsize=9)
 
 
 def png(figure: Figure) -> bytes:

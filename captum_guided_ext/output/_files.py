@@ -9,15 +9,21 @@ from typing import TYPE_CHECKING
 from captum_guided_ext.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees all of it or the one that was there before."""
+def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:
+    """Write a file so that a reader sees all of it or the one that was there before.
+
+    Args:
+        path: The file.
+        content: Its bytes; of a large one in pieces.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        temporary.write_bytes(content)
+        with temporary.open("wb") as file:
+            file.writelines([content] if isinstance(content, bytes) else content)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -46,7 +52,7 @@ def writable_folder(path: Path) -> Iterator[Path]:
                 made.rmdir()
 
 
-def write_files(folder: Path, files: Mapping[str, bytes]) -> tuple[Path, ...]:
+def write_files(folder: Path, files: Mapping[str, bytes | Iterable[bytes]]) -> tuple[Path, ...]:
     """Write files, by name, to a folder that is made if it is not there; each whole or not at all.
 
     Returns:

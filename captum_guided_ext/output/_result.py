@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from captum_guided_ext.output._files import write_files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import pandas as pd
     from matplotlib.figure import Figure
@@ -43,8 +43,8 @@ class Result(ABC):
         """Return its rows."""
 
     @abstractmethod
-    def _files(self) -> Mapping[str, bytes]:
-        """Return the files that :meth:`save` writes, by name."""
+    def _files(self) -> Mapping[str, bytes | Iterable[bytes]]:
+        """Return the files that :meth:`save` writes, by name; large ones in pieces."""
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the rows as a pandas data frame.

@@ -9,40 +9,62 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import pandas as pd
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under named columns.
+    """Rows under named columns, some rows at a time.
 
     Attributes:
         columns: Their names, in order.
-        rows: The value of each column; what has none is empty.
+        blocks: Gives the rows as often as it is called: in each block the values of each column;
+            what has none is None or empty.
         optional: Columns that are left out of the Markdown where no row has a value.
     """
 
     columns: tuple[str, ...]
-    rows: Sequence[Mapping[str, Any]]
+    blocks: Callable[[], Iterable[Mapping[str, Sequence[Any]]]]
     optional: tuple[str, ...] = ()
 
-    def to_csv(self) -> str:
-        """Return the rows as CSV, numbers with all their digits."""
+    @classmethod
+    def of_rows(
+        cls,
+        columns: tuple[str, ...],
+        rows: Sequence[Mapping[str, Any]],
+        optional: tuple[str, ...] = (),
+    ) -> Table:
+        """Return the table of rows; a column that a row lacks is None there."""
+        block = {name: [row.get(name) for row in rows] for name in columns}
+        return cls(columns, lambda: [block], optional)
+
+    def csv(self) -> Iterator[bytes]:
+        """Yield the rows as CSV, numbers with all their digits, in pieces."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: row.get(name) for name in self.columns} for row in self.rows)
-        return text.getvalue()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.columns)
+        for block in self.blocks():
+            writer.writerows(zip(*(block[name] for name in self.columns), strict=True))
+            yield text.getvalue().encode()
+            text.seek(0)
+            text.truncate()
+
+    def to_csv(self) -> str:
+        """Return the rows as CSV."""
+        return b"".join(self.csv()).decode()
 
     def to_markdown(self) -> str:
         """Return the rows as a Markdown table, numbers to four digits."""
-        empty = {
-            name for name in self.optional if all(row.get(name) in (None, "") for row in self.rows)
-        }
-        used = [name for name in self.columns if name not in empty]
-        return markdown_table(used, ([row.get(name) for name in used] for row in self.rows))
+        columns = self._whole()
+        used = [
+            name
+            for name in self.columns
+            if name not in self.optional or any(one not in (None, "") for one in columns[name])
+        ]
+        return markdown_table(used, zip(*(columns[name] for name in used), strict=True))
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the rows as a pandas data frame.
@@ -56,7 +78,27 @@ class Table:
             raise ImportError(
                 'to_pandas needs pandas: pip install "captum-guided-ext[pandas]"'
             ) from error
-        return pd.DataFrame(list(self.rows), columns=list(self.columns))
+        return pd.DataFrame(self._whole(), columns=list(self.columns))
+
+    def to_parquet(self, path: Path) -> None:
+        """Write the rows as a Parquet file.
+
+        Raises:
+            ImportError: if pyarrow is not installed.
+        """
+        try:
+            import pyarrow as pa  # noqa: PLC0415
+            from pyarrow import parquet  # noqa: PLC0415
+        except ImportError as error:
+            raise ImportError(
+                'Parquet needs pyarrow: pip install "captum-guided-ext[parquet]"'
+            ) from error
+        blocks = [pa.table({name: one[name] for name in self.columns}) for one in self.blocks()]
+        parquet.write_table(pa.concat_tables(blocks, promote_options="permissive"), path)
+
+    def _whole(self) -> dict[str, list[Any]]:
+        blocks = list(self.blocks())
+        return {name: [one for block in blocks for one in block[name]] for name in self.columns}
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -8,26 +8,28 @@ from captum_guided_ext.sampling._chunks import (
 )
 from captum_guided_ext.sampling._draws import Draws, a_seed, find_draws, seeded_globally
 from captum_guided_ext.sampling._intervals import (
-    CONFIDENCE,
+    mean_interval,
     mean_standard_error,
     resampled_interval,
-    resampling_weights,
 )
+from captum_guided_ext.sampling._pairs import FEWEST, Differences, all_pairs
 from captum_guided_ext.sampling._rows import RowByRow, joined, of_row
 
 __all__ = [
-    "CONFIDENCE",
+    "FEWEST",
+    "Differences",
     "Draws",
     "RowByRow",
     "a_seed",
+    "all_pairs",
     "check_positive_count",
     "find_draws",
     "joined",
+    "mean_interval",
     "mean_standard_error",
     "of_row",
     "per_sample",
     "resampled_interval",
-    "resampling_weights",
     "seeded_globally",
     "summed",
     "widened",

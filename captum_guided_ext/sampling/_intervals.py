@@ -1,8 +1,9 @@
-"""How exact a number from samples is: standard errors and bootstrap intervals."""
+"""How exact a number from samples is: standard errors, and intervals of means."""
 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,9 +13,18 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+    Interval = tuple[float, float] | None
+
 CONFIDENCE = 0.95
+RESAMPLES = 4999  # an odd number: the quantiles that are wanted are those of single resamples
+RESAMPLED_UP_TO = 3000
+"""Above this many samples a mean is normal for all that resampling could show."""
 _SEED = 20190601  # of the resampling; it says nothing about the samples
-_AT_A_TIME = 100  # resamples, so that memory does not grow with their number
+_AT_A_TIME = 1_000_000  # numbers drawn, so that memory does not grow with their count
+_TINY = 1e-9  # a variance below this, of values whose variance is 1, is rounding
 
 
 def mean_standard_error(samples: Tensor) -> Tensor:
@@ -22,19 +32,6 @@ def mean_standard_error(samples: Tensor) -> Tensor:
     if samples.shape[-1] == 1:
         return torch.full_like(samples[..., 0], math.nan)
     return samples.std(dim=-1) / math.sqrt(samples.shape[-1])
-
-
-def resampling_weights(
-    count: int, resamples: int
-) -> Iterator[np.ndarray[tuple[int, int], np.dtype[np.float64]]]:
-    """Yield the weights of ``count`` samples in resamples drawn with replacement, some at a time.
-
-    The same for every call: two quantities that are resampled alike can be compared pair by pair.
-    """
-    generator = np.random.default_rng([_SEED, count])
-    for start in range(0, resamples, _AT_A_TIME):
-        rows = min(_AT_A_TIME, resamples - start)
-        yield generator.multinomial(count, np.full(count, 1 / count), size=rows) / count
 
 
 def resampled_interval(
@@ -54,7 +51,90 @@ def resampled_interval(
     wide = samples.double().cpu()
     values = [
         statistic(wide @ torch.from_numpy(weights).T)
-        for weights in resampling_weights(samples.shape[-1], resamples)
+        for weights in _weights(samples.shape[-1], resamples)
     ]
     tails = torch.tensor([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], dtype=torch.float64)
     return torch.cat(values, dim=-1).quantile(tails, dim=-1).T
+
+
+def mean_interval(values: Floats, *, are_hits: bool = False) -> Interval:
+    """Return a 95 % interval of the mean that the values were drawn from.
+
+    Of hits Wilson's (1927) score interval. Of others the studentised bootstrap (Efron & Tibshirani
+    1993, section 12.5), and Student's t above :data:`RESAMPLED_UP_TO` values.
+
+    Args:
+        values: Shape (samples,), finite.
+        are_hits: Whether they are 0 and 1, or shares of a hit. Default: False.
+
+    Returns:
+        None for fewer than two values, or for so few different ones that resampling shows no
+        spread too often.
+    """
+    from scipy import stats  # noqa: PLC0415 - slow to import, and needed for tables alone
+
+    count = len(values)
+    if count < 2:  # noqa: PLR2004 - one score says nothing about others
+        return None
+    tails = np.array([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    mean, deviation = float(values.mean()), float(values.std(ddof=1))
+    if are_hits:
+        z = float(stats.norm.ppf(tails[1]))
+        middle, share = mean + z**2 / (2 * count), 1 + z**2 / count
+        half = z * math.sqrt(mean * (1 - mean) / count + z**2 / (4 * count**2))
+        return max((middle - half) / share, 0.0), min((middle + half) / share, 1.0)
+    error = deviation / math.sqrt(count)
+    if error <= _TINY * abs(mean):
+        return mean, mean
+    if count > RESAMPLED_UP_TO:
+        below, above = stats.t.ppf(tails, count - 1).tolist()
+    else:
+        places = np.ceil(tails * RESAMPLES).astype(int)
+        below, above = np.partition(resampled_t(values[None])[:, 0], places)[places].tolist()
+    if not (math.isfinite(below) and math.isfinite(above)):
+        return None
+    return mean - above * error, mean - below * error
+
+
+def resampled_t(table: Floats) -> Floats:
+    """Return the t statistic of each row in resamples of the columns, about the row's own mean.
+
+    The resamples are the same for every table of as many columns, so that all rows of all tables
+    are resampled alike.
+
+    Args:
+        table: Shape (rows, samples); no row may be the same everywhere.
+
+    Returns:
+        Shape (resamples, rows). Infinite where a resample moved a row and holds one value only.
+    """
+    rows, count = table.shape
+    centred = table - table.mean(axis=1, keepdims=True)
+    scaled = centred / centred.std(axis=1, keepdims=True)
+    moments = np.concatenate([scaled, scaled**2]).T
+    drawn = np.concatenate([w @ moments for w in _weights(count, RESAMPLES)])
+    mean, variance = drawn[:, :rows], drawn[:, rows:] - drawn[:, :rows] ** 2
+    flat = variance < _TINY
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: Floats = mean / np.sqrt(np.where(flat, 0, variance) / (count - 1))
+    return np.where(flat & (np.abs(mean) < math.sqrt(_TINY)), 0, found)
+
+
+def _weights(count: int, resamples: int) -> Iterator[Floats]:
+    """Yield the weights of ``count`` samples in resamples drawn with replacement, in blocks."""
+    for block in _counts(count, resamples) if count <= RESAMPLED_UP_TO else _draw(count, resamples):
+        yield block / count
+
+
+@lru_cache(maxsize=4)
+def _counts(count: int, resamples: int) -> tuple[npt.NDArray[np.uint8], ...]:
+    return tuple(block.astype(np.uint8) for block in _draw(count, resamples))
+
+
+def _draw(count: int, resamples: int) -> Iterator[npt.NDArray[np.int64]]:
+    generator = np.random.default_rng([_SEED, count])
+    at_a_time = max(_AT_A_TIME // count, 1)
+    for start in range(0, resamples, at_a_time):
+        rows = min(at_a_time, resamples - start)
+        drawn = generator.integers(0, count, (rows, count)) + count * np.arange(rows)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)

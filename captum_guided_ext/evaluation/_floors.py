@@ -1,0 +1,62 @@
+"""What a score has to beat: maps and predictions that know nothing of the network.
+
+=================  ==============================================================================
+name               what it is
+=================  ==============================================================================
+``constant_map``   the same everywhere
+``random_map``     normal noise, other numbers for each image and each perturbed input
+``edges``          the picture's own edges: the magnitude of Sobel's gradient of its mean channel
+``best_constant``  for infidelity: the constant that predicts the falls of the score best
+=================  ==============================================================================
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from captum_guided_ext.sampling import Draws
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BEST_CONSTANT = "best_constant"
+FLOORS = ("constant_map", "random_map", "edges", BEST_CONSTANT)
+_SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
+
+
+def floor_maps(
+    x: Tensor, seed: int, images: Sequence[int], samples: Sequence[int]
+) -> dict[str, Tensor]:
+    """Return the map of each floor that ``x`` can have; edges are those of pictures.
+
+    Args:
+        x: Inputs, as many of each image as there are ``samples``, those of one image together.
+        seed: Of all randomness.
+        images: The number of each image.
+        samples: The number of each sample.
+    """
+    draws = Draws(seed, images, "random map")
+    noise = [
+        torch.randn(
+            x.shape[1:], generator=draws.generator(place, sample, x.device), device=x.device
+        )
+        for place in range(len(images))
+        for sample in samples
+    ]
+    found = {"constant_map": torch.ones_like(x), "random_map": torch.stack(noise).to(x.dtype)}
+    if x.dim() == 4:  # noqa: PLR2004 - pictures, (N, C, H, W)
+        found["edges"] = _edges(x)
+    return found
+
+
+def _edges(x: Tensor) -> Tensor:
+    """Return how steep the mean of the channels is at each place, (N, 1, H, W)."""
+    across = torch.tensor(_SOBEL, device=x.device)
+    kernels = torch.stack([across, across.T])[:, None]
+    grey = functional.pad(x.float().mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    steep: Tensor = functional.conv2d(grey, kernels).norm(dim=1, keepdim=True)
+    return steep.to(x.dtype)

@@ -1,0 +1,160 @@
+"""From records to a result: of one run, of a folder without the model, of several runs together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from captum_guided_ext.errors import DataError
+from captum_guided_ext.evaluation._benchmark_result import Benchmark
+from captum_guided_ext.evaluation._journal import changes, read_records
+from captum_guided_ext.evaluation._scores import Scores, Series
+from captum_guided_ext.evaluation._summary import summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from captum_guided_ext.evaluation._records import BatchRecord, ScoredImage, SkippedImage
+
+_OF_A_RUN = ("seed", "model")  # what runs that are put together may differ in
+
+
+def summarize(*folders: str | Path) -> Benchmark:
+    """Read what :func:`benchmark` wrote, without the model and the data; write nothing.
+
+    Several folders of one setting, with other seeds or other weights, are put together: an image's
+    score is the mean over the runs, and the mean of a method has a second interval, over the runs.
+
+    Args:
+        folders: Each one that a benchmark wrote to, finished or not.
+
+    Returns:
+        What :func:`benchmark` returns; of several folders, with their ``level``.
+
+    Raises:
+        DataError: for a folder without a run, or one that is damaged; for runs of other settings
+            or other images, or the same run twice.
+
+    Example:
+        >>> print(summarize("results"))
+        >>> summarize("seed-0", "seed-1", "seed-2").save("together")
+    """
+    if not folders:
+        raise DataError("no folder to summarize: name one that a benchmark wrote to")
+    found = [sum_up(Path(folder), *read_records(Path(folder))) for folder in folders]
+    return found[0] if len(found) == 1 else _together(found)
+
+
+def sum_up(folder: Path, settings: Mapping[str, Any], records: Iterable[BatchRecord]) -> Benchmark:
+    """Return the result of a run's records, which may come in any order."""
+    images: dict[int, ScoredImage] = {}
+    skipped: list[SkippedImage] = []
+    notes: list[tuple[int, str]] = []
+    layers: dict[str, None] = {}
+
+    def told() -> Iterator[BatchRecord]:
+        for record in records:
+            images.update(record.images)
+            skipped.extend(record.skipped)
+            notes.extend((record.batch, note) for note in record.notes)
+            if record.layer is not None:
+                layers[record.layer] = None
+            yield record
+
+    scores = Scores.of(told())
+    used = {"layer": ", ".join(sorted(layers))} if layers else {}
+    areas = [one.object_area for one in images.values() if one.object_area is not None]
+    return Benchmark(
+        scores=scores,
+        summary=tuple(summarise(scores, settings["higher_is_better"])),
+        images={image: images[image] for image in sorted(images)},
+        skipped=tuple(sorted(skipped)),
+        notes=Counter(note for _, note in sorted(notes)),
+        object_area=sum(areas) / len(areas) if areas else None,
+        folder=folder,
+        settings=dict(settings) | used,
+        threads=torch.get_num_threads(),
+    )
+
+
+def _together(found: Sequence[Benchmark]) -> Benchmark:
+    first = found[0]
+    differing: dict[str, None] = {}
+    for other in found[1:]:
+        _check_images(first, other)
+        mine, theirs = (
+            {name: value for name, value in one.settings.items() if name not in _OF_A_RUN}
+            for one in (first, other)
+        )
+        if changed := changes(mine, theirs):
+            raise DataError(
+                f"{first.folder} and {other.folder} are runs of other settings: "
+                f"{'; '.join(changed)}. Only seeds and weights may differ"
+            )
+    for name, word in zip(_OF_A_RUN, ("seeds", "weights"), strict=True):
+        if any(one.settings[name] != first.settings[name] for one in found):
+            differing[word] = None
+    identities = [tuple(repr(one.settings[name]) for name in _OF_A_RUN) for one in found]
+    twice = [one for place, one in enumerate(found) if identities[place] in identities[:place]]
+    if twice:
+        raise DataError(
+            f"{twice[0].folder} has the seed and the weights of a folder before it: name each run once"
+        )
+    runs = [one.scores for one in found]
+    scores = _mean_of([first.scores, *runs[1:]])
+    higher = first.settings["higher_is_better"]
+    seeds_and_models = [{name: one.settings[name] for name in _OF_A_RUN} for one in found]
+    return Benchmark(
+        scores=scores,
+        summary=tuple(summarise(scores, higher, [_of_images(one, scores) for one in runs])),
+        images={image: first.images[image] for image in scores.images.tolist()},
+        skipped=tuple(sorted({one for result in found for one in result.skipped})),
+        notes=sum((Counter(one.notes) for one in found), Counter()),
+        object_area=first.object_area,
+        folder=first.folder,
+        settings=dict(first.settings) | dict.fromkeys(_OF_A_RUN) | {"runs": seeds_and_models},
+        threads=first.threads,
+        level=" and ".join(differing),
+    )
+
+
+def _check_images(first: Benchmark, other: Benchmark) -> None:
+    for image, mine in first.images.items():
+        theirs = other.images.get(image)
+        if theirs is not None and (theirs.name, theirs.digest) != (mine.name, mine.digest):
+            raise DataError(
+                f"image {image} is {mine.name} ({mine.digest}) in {first.folder}, and {theirs.name} "
+                f"({theirs.digest}) in {other.folder}: runs are put together of the same images"
+            )
+
+
+def _of_images(scores: Scores, other: Scores) -> Scores:
+    """Return the scores of those images that ``other`` has."""
+    kept = np.isin(scores.images, other.images)
+    return Scores(
+        scores.images[kept],
+        {name: Series(one.values[kept], {}) for name, one in scores.series.items()},
+    )
+
+
+def _mean_of(runs: Sequence[Scores]) -> Scores:
+    """Return the mean over runs of each score, on the images that all of them have."""
+    images = runs[0].images
+    for one in runs[1:]:
+        images = np.intersect1d(images, one.images)
+    places = [np.searchsorted(one.images, images) for one in runs]
+    series = {}
+    for name in runs[0].series:
+        each = [one.series[name] for one in runs]
+        values = np.mean(
+            [one.values[where] for one, where in zip(each, places, strict=True)], axis=0
+        )
+        lacking = next((one for one in each if one.why is not None), None)
+        reasons = ("", lacking.reason()) if lacking else ("",)
+        why = np.isnan(values).astype(np.int32) if lacking else None
+        series[name] = Series(values, {}, reasons, why if why is not None and why.any() else None)
+    return Scores(images, series)
