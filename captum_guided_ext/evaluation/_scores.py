@@ -1,4 +1,4 @@
-"""The scores of a data set as columns: a hundred thousand images are no hundred thousand objects."""
+"""The scores of a data set, in columns: a million rows are no million objects."""
 
 from __future__ import annotations
 

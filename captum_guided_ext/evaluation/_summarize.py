@@ -102,7 +102,8 @@ def _together(found: Sequence[Benchmark]) -> Benchmark:
     twice = [one for place, one in enumerate(found) if identities[place] in identities[:place]]
     if twice:
         raise DataError(
-            f"{twice[0].folder} has the seed and the weights of a folder before it: name each run once"
+            f"{twice[0].folder} has the seed and the weights of a folder before it: name each run "
+            "once"
         )
     runs = [one.scores for one in found]
     scores = _mean_of([first.scores, *runs[1:]])
@@ -127,8 +128,9 @@ def _check_images(first: Benchmark, other: Benchmark) -> None:
         theirs = other.images.get(image)
         if theirs is not None and (theirs.name, theirs.digest) != (mine.name, mine.digest):
             raise DataError(
-                f"image {image} is {mine.name} ({mine.digest}) in {first.folder}, and {theirs.name} "
-                f"({theirs.digest}) in {other.folder}: runs are put together of the same images"
+                f"image {image} is {mine.name} ({mine.digest}) in {first.folder}, and "
+                f"{theirs.name} ({theirs.digest}) in {other.folder}: runs are put together of the "
+                "same images"
             )
 
 

@@ -37,8 +37,8 @@ class SummaryLine:
         mean: The mean of the scores, over all images that have one; None where none has.
         lower_quartile: A quarter of the scores are below it.
         median: Half of them are.
-        upper_quartile: Three quarters are. A mean above it, or below the lower one, is decided by few
-            images.
+        upper_quartile: Three quarters are. Few images decide a mean that is above it, or below
+            the lower one.
         ci_low: Lower end of the mean's 95 % interval; None for fewer than two images, and for
             scores of which too few differ.
         ci_high: The upper end.
@@ -54,8 +54,8 @@ class SummaryLine:
         difference_ci_low: Lower end of the difference's interval. The intervals of all pairs hold
             together, with 95 %. None where nothing can be claimed.
         difference_ci_high: The upper end.
-        rank: 1 and the number of methods that are better, by an interval that leaves out 0; None for
-            a method that is not ranked.
+        rank: 1 and the number of methods that are better, by an interval that leaves out 0; None
+            for a method that is not ranked.
         last_rank: The number of ranked methods that are not worse, likewise.
         higher_is_better: Whether a higher score is better.
         is_floor: Whether this is no method: a constant or a random map, edges, a constant
