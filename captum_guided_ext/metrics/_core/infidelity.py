@@ -11,7 +11,7 @@ from torch import Tensor
 
 from captum_guided_ext import _captum
 from captum_guided_ext.autograd import check_finite, check_inputs, check_output, select_target
-from captum_guided_ext.metrics._utils.perturbed import PerturbedSamples
+from captum_guided_ext.metrics._utils.perturbed import PerturbedSamples, check_made
 from captum_guided_ext.metrics.perturbations import Perturbation
 from captum_guided_ext.sampling import (
     find_draws,
@@ -56,7 +56,8 @@ def infidelity_perturb_func_decorator(
             inputs: Attributions, baselines: BaselineType = None
         ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
             given = () if baselines is None else (baselines,)
-            perturbed = _captum.format_tensor_into_tuples(perturb_func(inputs, *given))
+            made = check_made(perturb_func, perturb_func(inputs, *given))
+            perturbed = _captum.format_tensor_into_tuples(made)
             xs = _captum.format_tensor_into_tuples(inputs)
             perturbations = tuple(x - p for x, p in zip(xs, perturbed, strict=True))
             if multiply_by_inputs:
@@ -212,6 +213,7 @@ def infidelity(
     Raises:
         TypeError: for inputs, outputs or numbers of a wrong kind.
         ValueError: for shapes that do not match, a missing or impossible target, NaN or infinity;
+            for a perturbation that returns them, or no tensors;
             for ``normalize`` with ``return_standard_error``: with a scale fitted to the samples,
             it is no mean of them.
 
