@@ -13,15 +13,23 @@ from captum_guided_ext.evaluation._metrics import (
     SensitivityMetric,
 )
 from captum_guided_ext.evaluation._processes import local_rank
+from captum_guided_ext.evaluation._removal_metrics import (
+    DeletionMetric,
+    InsertionMetric,
+    RoadMetric,
+)
 
 __all__ = [
     "DEFAULT_METRICS",
     "METRICS",
     "Benchmark",
     "Comparison",
+    "DeletionMetric",
     "InfidelityMetric",
+    "InsertionMetric",
     "LocalisationMetric",
     "Metric",
+    "RoadMetric",
     "Score",
     "ScoredBatch",
     "SensitivityMetric",
