@@ -13,6 +13,11 @@ from captum_guided_ext.evaluation._metrics import (
     SensitivityMetric,
 )
 from captum_guided_ext.evaluation._processes import local_rank
+from captum_guided_ext.evaluation._removal_metrics import (
+    DeletionMetric,
+    InsertionMetric,
+    RoadMetric,
+)
 from captum_guided_ext.evaluation._summarize import summarize
 
 __all__ = [
@@ -20,9 +25,12 @@ __all__ = [
     "METRICS",
     "Benchmark",
     "Comparison",
+    "DeletionMetric",
     "InfidelityMetric",
+    "InsertionMetric",
     "LocalisationMetric",
     "Metric",
+    "RoadMetric",
     "Score",
     "ScoredBatch",
     "SensitivityMetric",

@@ -223,12 +223,17 @@ def _check_score(what: str, score: object, examples: int) -> None:
         if not isinstance(given, Tensor) or given.shape != wanted or given.is_complex():
             shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
             raise ValueError(f"{what} the {part} {shape}: it must be a real tensor {wanted}")
+    if not isinstance(score.reason, str) and len(score.reason) != examples:
+        raise ValueError(
+            f"{what} {len(score.reason)} reasons: it must be a text, or one for each of {examples} "
+            "examples"
+        )
 
 
 def _row(image: int, method: str, metric: str, score: Score, place: int) -> ScoreRow:
     value = _finite(score.values[place])
     if value is None:
-        reason = score.reason or "the score is not a finite number"
+        reason = score.reason_of(place) or "the score is not a finite number"
         return ScoreRow(image, method, metric, None, reason=reason)
     error = None if score.standard_error is None else _finite(score.standard_error[place])
     low, high = (None, None) if score.interval is None else map(_finite, score.interval[place])

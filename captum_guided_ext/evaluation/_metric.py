@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from captum_guided_ext.evaluation._methods import MethodSet
 
 
+_ZERO_MAP = "the map is zero everywhere"
+
+
 class Score(NamedTuple):
     """One number per example of a batch, and how exact it is.
 
@@ -26,13 +29,18 @@ class Score(NamedTuple):
         values: Shape (examples,); NaN where there is no score.
         standard_error: Of that shape; None where it has none.
         interval: A 95 % interval by resampling, shape (examples, 2); None where it has none.
-        reason: Why there is no score, where values are NaN; empty where nothing is known.
+        reason: Why there is no score, where values are NaN: one text, or one for each example.
+            Empty where nothing is known.
     """
 
     values: Tensor
     standard_error: Tensor | None = None
     interval: Tensor | None = None
-    reason: str = ""
+    reason: str | Sequence[str] = ""
+
+    def reason_of(self, example: int) -> str:
+        """Return why an example has no score."""
+        return self.reason if isinstance(self.reason, str) else self.reason[example]
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,23 @@ class ScoredBatch:
                 if name in reasons
             },
         )
+
+
+def without_zero_maps(scores: Mapping[str, Score], batch: ScoredBatch) -> dict[str, Score]:
+    """Return the scores of methods, but none of an image whose map is zero everywhere.
+
+    Such a map says nothing, and would be the least sensitive of all.
+    """
+    found = {}
+    for method, score in scores.items():
+        is_zero = ~batch.maps[method].reshape(len(batch.inputs), -1).any(dim=1)
+        reasons = [
+            _ZERO_MAP if zero else score.reason_of(example)
+            for example, zero in enumerate(is_zero.tolist())
+        ]
+        values = score.values.masked_fill(is_zero.to(score.values.device), torch.nan)
+        found[method] = score._replace(values=values, reason=reasons)
+    return found
 
 
 class Metric(Protocol):

@@ -9,7 +9,14 @@ name                    best   what it is
 ``sensitivity_mean``    low    the mean change under the same noise
 ``relevance_mass``      high   the share of the attribution inside the object (Arras et al. 2022)
 ``pointing_game``       high   whether its largest value is inside the object (Zhang et al. 2018)
+``deletion``            low    the probability as relevant pixels are deleted (Petsiuk et al. 2018)
+``insertion``           high   the probability as they are put into a blurred picture (the same)
+``road_morf``           low    the probability with the most relevant imputed (Rong et al. 2022)
+``road_lerf``           high   the probability with the least relevant imputed (the same)
 ======================  =====  ==================================================================
+
+A map that is zero everywhere has no score but infidelity's, where it is a prediction: that nothing
+changes.
 """
 
 from __future__ import annotations
@@ -19,7 +26,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from captum_guided_ext.errors import nearest
-from captum_guided_ext.evaluation._metric import Metric, Score, ScoredBatch
+from captum_guided_ext.evaluation._floors import BEST_CONSTANT
+from captum_guided_ext.evaluation._metric import (
+    Metric,
+    Score,
+    ScoredBatch,
+    without_zero_maps,
+)
+from captum_guided_ext.evaluation._removal_metrics import (
+    DeletionMetric,
+    InsertionMetric,
+    RoadMetric,
+)
 from captum_guided_ext.metrics import (
     NoisyBaseline,
     SquareRemoval,
@@ -69,7 +87,20 @@ class InfidelityMetric:
         return (self.name,)
 
     def score(self, batch: ScoredBatch) -> dict[str, dict[str, Score]]:
-        """Return the infidelity of every method, from the same perturbed inputs."""
+        """Return the infidelity of every method, from the same perturbed inputs.
+
+        And under the name ``best_constant`` what remains if every prediction of an image is one
+        best constant: the mean of ``(fall - mean fall)^2`` over its samples. A map whose infidelity
+        is higher predicts the falls no better than their mean does.
+
+        Raises:
+            ValueError: if a method is called "best_constant".
+        """
+        if BEST_CONSTANT in batch.maps:
+            raise ValueError(
+                f"{self.name} calls the best constant prediction {BEST_CONSTANT!r}: give the "
+                "method of that name another one"
+            )
         samples = sample_infidelity(
             batch.model,
             self.perturbation,
@@ -93,7 +124,8 @@ class InfidelityMetric:
             else:
                 error = one.standard_error()
             found[method] = Score(one.infidelity(normalize=self.normalize), error, interval)
-        return {self.name: found}
+        floor = next(iter(samples.values())).best_constant()  # all methods share the falls
+        return {self.name: found | {BEST_CONSTANT: Score(floor)}}
 
 
 @dataclass(frozen=True)
@@ -119,7 +151,10 @@ class SensitivityMetric:
         _check_names(self.names, ("sensitivity_max", "sensitivity_mean"))
 
     def score(self, batch: ScoredBatch) -> dict[str, dict[str, Score]]:
-        """Return the sensitivity of every method, from the same perturbed inputs."""
+        """Return the sensitivity of every method, from the same perturbed inputs.
+
+        None for a map that is zero everywhere.
+        """
         failures: dict[str, str] = {}
 
         def explain(
@@ -152,7 +187,7 @@ class SensitivityMetric:
                 m: Score(one.mean, one.standard_error, reason=why[m]) for m, one in found.items()
             },
         }
-        return {name: scores[name] for name in self.names}
+        return {name: without_zero_maps(scores[name], batch) for name in self.names}
 
 
 @dataclass(frozen=True)
@@ -160,7 +195,7 @@ class LocalisationMetric:
     """Whether the attribution lies on the object, where there is a mask of it.
 
     A place counts with the sum of its channels' absolute values. A map that is zero everywhere
-    scores 0. Among several places of the largest value, the pointing game's hit is the share of
+    has no score. Among several places of the largest value, the pointing game's hit is the share of
     them that is inside. It has no margin around the object (the paper's had 15 pixels).
 
     Args:
@@ -186,7 +221,9 @@ class LocalisationMetric:
             )
         measures = {"relevance_mass": relevance_mass, "pointing_game": pointing_game}
         return {
-            name: {m: Score(measures[name](one, batch.masks)) for m, one in batch.maps.items()}
+            name: without_zero_maps(
+                {m: Score(measures[name](one, batch.masks)) for m, one in batch.maps.items()}, batch
+            )
             for name in self.names
         }
 
@@ -196,11 +233,15 @@ def _check_names(names: tuple[str, ...], known: tuple[str, ...]) -> None:
         raise ValueError(f"names must be of {' and '.join(known)}, and are {names}")
 
 
-_NAMED: tuple[InfidelityMetric | SensitivityMetric | LocalisationMetric, ...] = (
+_NAMED: tuple[Metric, ...] = (
     InfidelityMetric(),
     InfidelityMetric(SquareRemoval(), name="infidelity_square"),
     SensitivityMetric(),
     LocalisationMetric(),
+    DeletionMetric(),
+    InsertionMetric(),
+    RoadMetric("morf"),
+    RoadMetric("lerf"),
 )
 METRICS = {name: metric for metric in _NAMED for name in metric.names}
 """The metric that gives each score that may be asked for by name."""

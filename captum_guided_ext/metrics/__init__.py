@@ -7,6 +7,9 @@ from captum_guided_ext.metrics._core.infidelity import (
 from captum_guided_ext.metrics._core.infidelity import sample_infidelity as sample_infidelity
 from captum_guided_ext.metrics._core.localisation import pointing_game, relevance_mass
 from captum_guided_ext.metrics._core.localisation import strength as strength
+from captum_guided_ext.metrics._core.removal import deletion, insertion
+from captum_guided_ext.metrics._core.road import check_road as check_road
+from captum_guided_ext.metrics._core.road import road
 from captum_guided_ext.metrics._core.sensitivity import (
     Sensitivity,
     sensitivity,
@@ -30,10 +33,13 @@ __all__ = [
     "Sensitivity",
     "SquareRemoval",
     "UniformBall",
+    "deletion",
     "infidelity",
     "infidelity_perturb_func_decorator",
+    "insertion",
     "pointing_game",
     "relevance_mass",
+    "road",
     "sensitivity",
     "sensitivity_max",
     "sensitivity_mean",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from captum_guided_ext import _captum
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from captum_guided_ext._captum import BaselineType
 
@@ -99,13 +99,23 @@ class Perturbation(ABC):
         generator: torch.Generator | None,
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Return perturbations and perturbed inputs of a batch; as :meth:`perturbed` takes them."""
+        perturbed = self.perturbed_batch(xs, baselines, samples, generator)
+        return tuple(x - p for x, p in zip(xs, perturbed, strict=True)), perturbed
+
+    def perturbed_batch(
+        self,
+        xs: tuple[Tensor, ...],
+        baselines: BaselineType,
+        samples: Sequence[int],
+        generator: torch.Generator | None,
+    ) -> tuple[Tensor, ...]:
+        """Return the perturbed inputs of a batch; as :meth:`perturbed` takes them."""
         given = [None] * len(xs) if baselines is None else _captum.format_baseline(baselines, xs)
         self.check(xs)
-        perturbed = tuple(
+        return tuple(
             self.perturbed(x, baseline, samples, generator)
             for x, baseline in zip(xs, given, strict=True)
         )
-        return tuple(x - p for x, p in zip(xs, perturbed, strict=True)), perturbed
 
 
 @dataclass(frozen=True)
@@ -204,21 +214,38 @@ class SquareRemoval(Perturbation):
 
     Args:
         sizes: Sides in pixels. Default: 1 to 10, the authors'.
+        shares: Instead of ``sizes``, the sides as shares of the picture's shorter side, over 0 and
+            up to 1: each is rounded to the nearest pixel, halves up, and is 1 pixel at least.
+            ``(0.1, 0.25)`` is 22 and 56 pixels of a picture of 224, and 3 and 7 of one of 28.
+            Shares that come to the same side count once. Default: None.
         stride: Distance between neighbouring squares in pixels, across and down. Default: 1.
         baseline: What is put there, where the call names no ``baselines``. Default: 0.
-        exhaustive: Take the squares one by one, in the order of :meth:`squares`, instead of
+        exhaustive: Take the squares one by one, in the order of :meth:`square`, instead of
             drawing them, and start again after the last: as many samples as :meth:`count` visit
             each square once, as the authors do. Such a score has no sampling error. Default: False.
     """
 
-    sizes: tuple[int, ...] = tuple(range(1, 11))
+    sizes: tuple[int, ...] | None = None
     stride: int = 1
     baseline: float = 0.0
     exhaustive: bool = False
+    _: KW_ONLY
+    shares: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sizes", tuple(self.sizes))
-        if not self.sizes or min(self.sizes) < 1 or self.stride < 1:
+        if self.shares is not None:
+            object.__setattr__(self, "shares", tuple(self.shares))
+            if self.sizes is not None:
+                raise ValueError(
+                    f"sizes {self.sizes} (pixels) and shares {self.shares} (of the picture's "
+                    "shorter side) are two ways to say how large squares are: give one of them"
+                )
+            if not self.shares or not all(0 < share <= 1 for share in self.shares):
+                raise ValueError(f"shares must be over 0 and up to 1, and are {self.shares}")
+        else:
+            sizes = range(1, 11) if self.sizes is None else self.sizes
+            object.__setattr__(self, "sizes", tuple(sizes))
+        if self.stride < 1 or (self.sizes is not None and min(self.sizes, default=0) < 1):
             raise ValueError(
                 f"sizes and stride must be 1 pixel or more, and are {self.sizes} and {self.stride}"
             )
@@ -256,9 +283,15 @@ class SquareRemoval(Perturbation):
         height, width = shape[-2:]
         return [
             (side, (height - side) // self.stride + 1, (width - side) // self.stride + 1)
-            for side in self.sizes
+            for side in self._sides(min(height, width))
             if side <= min(height, width)
         ]
+
+    def _sides(self, shorter: int) -> Iterable[int]:
+        """Return the sides in pixels of squares on a picture whose shorter side is ``shorter``."""
+        if self.shares is None:
+            return self.sizes or ()
+        return dict.fromkeys(max(1, math.floor(share * shorter + 0.5)) for share in self.shares)
 
     def count(self, shape: Sequence[int]) -> int:
         """Return how many squares fit a picture whose last two dimensions are height and width."""

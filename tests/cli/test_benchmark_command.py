@@ -71,8 +71,13 @@ def test_a_method_that_does_not_apply_has_rows_that_say_so(program, tmp_path):
     rows = small.table((tmp_path / "out" / "scores.csv").read_text())
     assert len(rows) == 2 * 6 * 2
     refused = {"deconvolution", "guided_backprop", "guided_grad_cam"}
+    # Its layer is not a rectifier's, and of one picture nothing there speaks for the class.
+    zero = [row for row in rows if row["reason"] == "the map is zero everywhere"]
+    assert [(row["image"], row["method"], row["metric"]) for row in zero] == [
+        ("0", "grad_cam", "sensitivity_max")
+    ]
     for row in rows:
-        assert (row["value"] == "") == (row["method"] in refused)
+        assert (row["value"] == "") == (row["method"] in refused or row in zero)
         assert ("no rectifier" in row["reason"]) == (row["method"] in refused)
     assert "guided_backprop has no score: no rectifier" in " ".join(out.split())
 

@@ -208,9 +208,9 @@ def test_localisation_by_hand():
         metrics=["relevance_mass", LocalisationMetric(("pointing_game",))],
     )  # fmt: skip
     mass = scores(result, "relevance_mass")
-    assert mass == {"x": pytest.approx([8 / 9, 4 / 9]), "nothing": [0, 0]}
+    assert mass == {"x": pytest.approx([8 / 9, 4 / 9]), "nothing": [None, None]}
     # Places hold 4, 1, 0, 4: both of the largest are inside, and then one of them.
-    assert scores(result, "pointing_game") == {"x": [1, 0.5], "nothing": [0, 0]}
+    assert scores(result, "pointing_game") == {"x": [1, 0.5], "nothing": [None, None]}
 
 
 def test_what_was_found_can_be_drawn_and_written(net):

@@ -11,8 +11,11 @@ from torch.utils.data import TensorDataset
 import captum_guided_ext as cg
 from captum_guided_ext.evaluation import (
     METRICS,
+    DeletionMetric,
     InfidelityMetric,
+    InsertionMetric,
     LocalisationMetric,
+    RoadMetric,
     Score,
     SensitivityMetric,
 )
@@ -90,6 +93,15 @@ def test_a_method_without_a_score_has_a_row_with_the_reason():
     ]  # fmt: skip
 
 
+def test_each_example_may_have_a_reason_of_its_own():
+    nan = torch.tensor([torch.nan, torch.nan, 3.0])
+    metric = Odd(lambda _: {"odd": {"gradient": Score(nan, reason=["too dark", "", ""])}})
+    found = cg.compare(linear(), X, 0, metrics=[metric], methods=["gradient"])
+    assert [(row.value, row.reason) for row in found.rows] == [
+        (None, "too dark"), (None, "the score is not a finite number"), (3, ""),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -108,6 +120,10 @@ def test_a_method_without_a_score_has_a_row_with_the_reason():
         (
             {"odd": {"gradient": Score(ONES, interval=ONES)}},
             r"of gradient the interval \(3,\): it must be a real tensor \(3, 2\)",
+        ),
+        (
+            {"odd": {"gradient": Score(ONES, reason=["too dark"])}},
+            r"of gradient 1 reasons: it must be a text, or one for each of 3 examples",
         ),
     ],
 )
@@ -156,7 +172,7 @@ def test_a_failure_on_perturbed_inputs_is_that_metrics_reason_alone():
 def test_each_name_stands_for_the_metric_that_gives_it():
     assert list(METRICS) == [
         "infidelity", "infidelity_square", "sensitivity_max", "sensitivity_mean",
-        "relevance_mass", "pointing_game",
+        "relevance_mass", "pointing_game", "deletion", "insertion", "road_morf", "road_lerf",
     ]  # fmt: skip
     for name, metric in METRICS.items():
         assert name in metric.names
@@ -170,5 +186,6 @@ def test_scores_of_one_pass_share_a_metric():
     found = find_metrics([*reversed(METRICS)], n_perturb_samples=4)
     assert [type(one) for one in found] == [
         InfidelityMetric, InfidelityMetric, SensitivityMetric, LocalisationMetric,
+        DeletionMetric, InsertionMetric, RoadMetric, RoadMetric,
     ]  # fmt: skip
     assert [name for one in found for name in one.names] == list(METRICS)

@@ -183,6 +183,39 @@ def test_sizes_that_do_not_fit_are_left_out():
     assert SquareRemoval((2, 3), stride=5).count((3, 12)) == len(by_hand(3, 12, (2, 3), 5)) == 5
 
 
+@pytest.mark.parametrize(
+    ("shares", "shape", "sides"),
+    [
+        ((0.1, 0.25), (28, 28), (3, 7)),  # 2.8 and 7
+        ((0.1, 0.25), (224, 300), (22, 56)),  # 22.4 and 56, of the shorter side
+        ((0.25,), (10, 12), (3,)),  # 2.5, up
+        ((0.01, 1), (9, 5), (1, 5)),  # 0.05, and the whole of it
+        ((0.4, 0.2, 0.3), (5, 5), (2, 1)),  # 2, 1 and 1.5: each side once
+    ],
+)
+def test_shares_are_of_the_shorter_side(shares, shape, sides):
+    perturb, same = SquareRemoval(shares=shares, stride=2), SquareRemoval(sides, stride=2)
+    assert perturb.places(shape) == same.places(shape)
+    assert [side for side, *_ in perturb.places(shape)] == list(sides)
+    assert perturb.count(shape) == len(by_hand(*shape, sides, 2))
+
+
+@pytest.mark.parametrize("exhaustive", [False, True])
+def test_squares_of_shares_are_those_of_their_pixels(exhaustive):
+    x, places = torch.ones(2, 1, 10, 11), by_hand(10, 11, (2, 5))
+    assert len(places) == 9 * 10 + 6 * 7 == 132
+    seen, expected = (
+        seen_by_the_model(one, x, 132, seed=3)
+        for one in (
+            SquareRemoval(shares=[0.2, 0.5], exhaustive=exhaustive),
+            SquareRemoval((2, 5), exhaustive=exhaustive),
+        )
+    )
+    assert torch.equal(seen, expected)
+    if exhaustive:
+        assert [found_square(one) for one in seen[1, :, 0]] == places
+
+
 # --- a call of its own ------------------------------------------------------------------------
 
 
@@ -268,6 +301,18 @@ def test_bounds_are_in_order(bounds):
 def test_squares_have_a_size(options):
     with pytest.raises(ValueError, match="sizes and stride must be 1 pixel or more"):
         SquareRemoval(**options)
+
+
+@pytest.mark.parametrize("shares", [(), (0,), (0.5, 1.01), (math.nan,), (-0.1,)])
+def test_shares_are_shares(shares):
+    with pytest.raises(ValueError, match="shares must be over 0 and up to 1, and are"):
+        SquareRemoval(shares=shares)
+
+
+def test_sizes_are_pixels_or_shares():
+    with pytest.raises(ValueError, match=r"sizes \(3,\) \(pixels\) and shares .*one of them"):
+        SquareRemoval((3,), shares=(0.1,))
+    assert SquareRemoval().sizes == tuple(range(1, 11))
 
 
 @pytest.mark.parametrize(

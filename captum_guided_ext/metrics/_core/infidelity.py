@@ -11,7 +11,8 @@ from torch import Tensor
 
 from captum_guided_ext import _captum
 from captum_guided_ext.autograd import check_finite, check_inputs, check_output, select_target
-from captum_guided_ext.metrics._utils.perturbed import PerturbedSamples
+from captum_guided_ext.metrics._utils.attributions import check_shapes
+from captum_guided_ext.metrics._utils.perturbed import PerturbedSamples, check_made
 from captum_guided_ext.metrics.perturbations import Perturbation
 from captum_guided_ext.sampling import (
     find_draws,
@@ -56,7 +57,8 @@ def infidelity_perturb_func_decorator(
             inputs: Attributions, baselines: BaselineType = None
         ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
             given = () if baselines is None else (baselines,)
-            perturbed = _captum.format_tensor_into_tuples(perturb_func(inputs, *given))
+            made = check_made(perturb_func, perturb_func(inputs, *given))
+            perturbed = _captum.format_tensor_into_tuples(made)
             xs = _captum.format_tensor_into_tuples(inputs)
             perturbations = tuple(x - p for x, p in zip(xs, perturbed, strict=True))
             if multiply_by_inputs:
@@ -96,6 +98,14 @@ class InfidelitySamples(NamedTuple):
     predicted: Tensor
     fall: Tensor
     is_sampled: bool
+
+    def best_constant(self) -> Tensor:
+        """Return what would remain if every prediction of an example were one best constant.
+
+        The constant is the mean fall of that example: the mean over its samples of
+        ``(fall - mean fall)^2``, shape (examples,); 0 for a single sample.
+        """
+        return self.fall.var(dim=1, correction=0)
 
     def errors(self, *, normalize: bool) -> Tensor:
         """Return the squared error of each sample, after the optimal scaling if asked for."""
@@ -212,6 +222,7 @@ def infidelity(
     Raises:
         TypeError: for inputs, outputs or numbers of a wrong kind.
         ValueError: for shapes that do not match, a missing or impossible target, NaN or infinity;
+            for a perturbation that returns them, or no tensors;
             for ``normalize`` with ``return_standard_error``: with a scale fitted to the samples,
             it is no mean of them.
 
@@ -292,7 +303,7 @@ def sample_infidelity(
     unperturbed example, where it is known already.
     """
     for name, given in attributions.items():
-        _check_shapes(name, given, xs)
+        check_shapes(name, given, xs)
     if isinstance(perturb_func, Perturbation):
         perturb_func.check(xs)
         perturb_func.check_count(xs, n_perturb_samples)
@@ -387,21 +398,6 @@ def _per_unit(
         tuple(map(expanded, xs)),
         None if references is None else tuple(map(expanded, references)),
     )
-
-
-def _check_shapes(name: str, given: tuple[Tensor, ...], xs: tuple[Tensor, ...]) -> None:
-    label = f"attributions[{name!r}]" if name else "attributions"
-    if len(given) != len(xs):
-        raise ValueError(f"{label} holds {len(given)} tensors, and inputs hold {len(xs)}")
-    for one, x in zip(given, xs, strict=True):
-        if not isinstance(one, Tensor):
-            raise TypeError(f"{label} must be tensors, not {type(one).__name__}")
-        one_channel = x.dim() > 1 and one.shape == (len(x), 1, *x.shape[2:])
-        if one.shape != x.shape and not one_channel:
-            raise ValueError(
-                f"{label} has shape {tuple(one.shape)}, and the inputs have {tuple(x.shape)}"
-            )
-        check_finite(one, label)
 
 
 def _checked(

@@ -111,7 +111,8 @@ def sensitivity(
 
     Raises:
         TypeError: for inputs, attributions or numbers of a wrong kind.
-        ValueError: for shapes that do not match, an unknown norm, NaN or infinity in the inputs.
+        ValueError: for shapes that do not match, an unknown norm, NaN or infinity in the inputs;
+            for a perturbation that returns them, or no tensors.
 
     Differs from Captum on purpose:
         Noise is drawn on the device of the inputs and in their type. The function gets ``inputs``

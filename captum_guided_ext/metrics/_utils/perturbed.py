@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
+from captum_guided_ext.errors import DataError
 from captum_guided_ext.metrics.perturbations import Perturbation
 from captum_guided_ext.sampling import joined, of_row, seeded_globally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    import torch
 
     from captum_guided_ext.sampling import Draws
 
@@ -76,10 +76,14 @@ class PerturbedSamples:
         generator: torch.Generator | None,
     ) -> Any:
         if isinstance(self._perturb, Perturbation):
-            return self._perturb.of_batch(xs, further[0] if further else None, samples, generator)
+            baselines = further[0] if further else None
+            perturbed = check_made(
+                self._perturb, self._perturb.perturbed_batch(xs, baselines, samples, generator)
+            )
+            return tuple(x - p for x, p in zip(xs, perturbed, strict=True)), perturbed
         single = len(xs) == 1
         unpacked = (one[0] if isinstance(one, tuple) and single else one for one in further)
-        return self._perturb(xs[0] if single else xs, *unpacked)
+        return check_made(self._perturb, self._perturb(xs[0] if single else xs, *unpacked))
 
     def _expanded(self, value: Any, count: int) -> Any:
         """Repeat what has an entry for each example, as Captum repeats baselines."""
@@ -91,3 +95,26 @@ class PerturbedSamples:
             else one
             for one, x in zip(value, self._inputs, strict=True)
         )
+
+
+def check_made(perturb: Callable[..., Any], made: Any) -> Any:
+    """Return what a perturbation made: finite tensors, one or in tuples.
+
+    Raises:
+        DataError: for anything else; the message names the perturbation and what it returned.
+    """
+    if isinstance(made, tuple):
+        for one in made:
+            check_made(perturb, one)
+        return made
+    if isinstance(made, Tensor):
+        finite = torch.isfinite(made)
+        if finite.all():
+            return made
+        found = f"NaN or infinity in {int((~finite).sum())} of {made.numel()} places"
+    else:
+        found = repr(made) if made is None or isinstance(made, str) else f"a {type(made).__name__}"
+    name = getattr(perturb, "__qualname__", repr(perturb))
+    raise DataError(
+        f"the perturbation {name} returned {found}: it must return tensors of finite numbers"
+    )
