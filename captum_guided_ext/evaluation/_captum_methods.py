@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -33,13 +34,16 @@ from captum.attr import (
 )
 from torch import Tensor, nn
 
+from captum_guided_ext.autograd import ForwardPass, listed
 from captum_guided_ext.errors import ModelError
 from captum_guided_ext.evaluation._left_as_found import left_as_found
 from captum_guided_ext.evaluation._method_specs import MethodSpec
 from captum_guided_ext.sampling import of_row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from captum_guided_ext.autograd import Call
 
 _STEPS = 50  # of integrated gradients, Captum's default
 _SAMPLES = 25  # of the methods that draw, all in one forward pass of an example
@@ -47,8 +51,10 @@ _NOISE = 0.15  # of each example's range; Smilkov et al. 2017: 10 to 20 %
 _WINDOW = 8  # an occlusion's side is this part of the picture's
 _AT_ONCE = 32  # examples in a forward pass, or as many as there are
 _PICTURE = 4  # dimensions
-_PROBES = (0.1, 1.0, 10.0, 100.0)  # the noise's size, so that one of them moves the activations
-_INCOMPLETE = 1e-3  # of the sum of magnitudes: rounding leaves 1e-5, a missed rectifier 1e-2
+_HOOKED = (nn.ReLU, nn.ELU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.Softplus)  # by DeepLift
+# Its rule for max pooling is not exact either, as far as biases count: in large noise they do not.
+_PROBE = 100.0
+_INCOMPLETE = 1e-3  # of the sum of magnitudes
 
 
 def _integrated_gradients(model: Callable[..., Any], x: Tensor, **arguments: Any) -> Tensor:
@@ -102,8 +108,9 @@ class _DeepLift:
     """DeepLift, refused on a network where it misses something.
 
     Captum's hooks see calls of modules only: a functional ReLU keeps its gradient, and nothing is
-    said. The maps then do not sum to ``f(x) - f(0)``. That is tried on noise and not on the
-    pictures, so that it is the same in every batch.
+    said. So each activation on the graph must be such a call. What is neither, as a product of two
+    branches, shows in maps that do not sum to ``f(x) - f(0)``: that is tried on noise and not on
+    the pictures, so that it is the same in every batch.
     """
 
     def __init__(self, model: Callable[..., Any]) -> None:
@@ -118,20 +125,41 @@ class _DeepLift:
             )
         if self._refusal is None:
             first = {name: of_row(value, 0, len(x)) for name, value in arguments.items()}
-            self._refusal = "" if self._is_complete(x, first) else _MISSED
+            self._refusal = self._why_wrong(x[:1], first)
         if self._refusal:
             raise ModelError(self._refusal)
         return self._attribute(x, arguments)[0]
 
-    def _is_complete(self, x: Tensor, arguments: Mapping[str, Any]) -> bool:
-        generator = torch.Generator().manual_seed(0)
-        noise = torch.randn((1, *x.shape[1:]), generator=generator).to(x)
+    def _why_wrong(self, x: Tensor, arguments: Mapping[str, Any]) -> str:
+        if missed := self._missed(x, arguments.get("additional_forward_args")):
+            return (
+                f"DeepLift's hooks would miss {missed}: Captum sets them on calls of modules, of "
+                f"the kinds {', '.join(kind.__name__ for kind in _HOOKED)}. Make it one"
+            )
+        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
+        found, delta = self._attribute(_PROBE * noise, arguments)
         tolerance = max(_INCOMPLETE, torch.finfo(x.dtype).eps ** 0.5)
-        for size in _PROBES:
-            found, delta = self._attribute(noise * size, arguments)
-            if not delta.abs().sum() <= tolerance * found.abs().sum():  # NaN, too
-                return False
-        return True
+        if delta.abs().sum() > tolerance * found.abs().sum():
+            return (
+                "DeepLift's maps do not sum to f(x) - f(0) on this network: something on the way "
+                "is neither linear nor a module it has a rule for, a product of two branches or "
+                "an attention, say"
+            )
+        return ""
+
+    def _missed(self, x: Tensor, additional_forward_args: object) -> str:
+        """Return which activations on the graph are no module that Captum's hooks are set on."""
+        seen: Counter[str] = Counter()
+
+        def look(calls: Sequence[tuple[str, Call]], output: Tensor) -> Call:
+            del output
+            seen.update(type(c.module).__name__ for _, c in calls if type(c.module) in _HOOKED)
+            raise ModelError("no layer is wanted")
+
+        forward_pass = ForwardPass(self._model, x, additional_forward_args, choose_layer=look)
+        found = forward_pass.rectifiers()
+        activations = Counter(found.overridden) + Counter(found.left_alone)
+        return listed(activations - seen + Counter(found.opaque))
 
     def _attribute(self, x: Tensor, arguments: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         with warnings.catch_warnings(), left_as_found(self._model):
@@ -141,13 +169,6 @@ class _DeepLift:
                 x, baselines=0.0, return_convergence_delta=True, **arguments
             )
         return found
-
-
-_MISSED = (
-    "DeepLift's map does not sum to f(x) - f(0) on this network: Captum's hooks see modules only, "
-    "and miss what is a function (F.relu), a product or an activation they do not know (GELU). "
-    "Make each rectifier an nn.ReLU of its own"
-)
 
 
 class _Named(NamedTuple):
