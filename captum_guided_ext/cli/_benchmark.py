@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from captum_guided_ext.attr import METHODS
 from captum_guided_ext.cli._parser import UsageError, add_network, count, names
 from captum_guided_ext.evaluation import (
+    CAPTUM_METHODS,
     DEFAULT_METRICS,
     METRICS,
     LocalisationMetric,
@@ -63,7 +64,11 @@ def add_command(commands: Any) -> None:
             "data has labels, else prediction)"
         ),
     )
-    add("--methods", metavar="NAME,...", help=f"{', '.join(METHODS)} (default: all)")
+    add(
+        "--methods",
+        metavar="NAME,...",
+        help=f"{', '.join(METHODS)} (default: these), {', '.join(CAPTUM_METHODS)}",
+    )
     add(
         "--metrics",
         metavar="NAME,...",
@@ -102,7 +107,7 @@ def add_command(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    methods = names(arguments.methods or ",".join(METHODS), "method", METHODS)
+    methods = names(arguments.methods or ",".join(METHODS), "method", (*METHODS, *CAPTUM_METHODS))
     metrics = names(arguments.metrics or ",".join(DEFAULT_METRICS), "metric", METRICS)
     if arguments.seed < 0:
         raise UsageError(f"--seed must not be negative, and is {arguments.seed}")

@@ -2,8 +2,10 @@
 
 from captum_guided_ext.evaluation._benchmark import benchmark
 from captum_guided_ext.evaluation._benchmark_result import Benchmark
+from captum_guided_ext.evaluation._captum_methods import CAPTUM_METHODS
 from captum_guided_ext.evaluation._compare import compare
 from captum_guided_ext.evaluation._comparison import Comparison
+from captum_guided_ext.evaluation._method_specs import MethodSpec
 from captum_guided_ext.evaluation._metric import Metric, Score, ScoredBatch
 from captum_guided_ext.evaluation._metrics import (
     DEFAULT_METRICS,
@@ -21,6 +23,7 @@ from captum_guided_ext.evaluation._removal_metrics import (
 from captum_guided_ext.evaluation._summarize import summarize
 
 __all__ = [
+    "CAPTUM_METHODS",
     "DEFAULT_METRICS",
     "METRICS",
     "Benchmark",
@@ -29,6 +32,7 @@ __all__ = [
     "InfidelityMetric",
     "InsertionMetric",
     "LocalisationMetric",
+    "MethodSpec",
     "Metric",
     "RoadMetric",
     "Score",

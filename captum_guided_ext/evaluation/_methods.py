@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from captum.attr import Attribution
-from torch import Tensor, nn
+from torch import Tensor
 
 from captum_guided_ext.attr import (
     LAYER_METHODS,
@@ -20,7 +20,15 @@ from captum_guided_ext.attr import (
     run_at_layer,
 )
 from captum_guided_ext.autograd import ForwardPass, check_finite
-from captum_guided_ext.errors import brief
+from captum_guided_ext.errors import brief, warn_user
+from captum_guided_ext.evaluation._captum_methods import (
+    CAPTUM_METHODS,
+    DRAWING_METHODS,
+    captum_method,
+    captum_settings,
+)
+from captum_guided_ext.evaluation._left_as_found import left_as_found
+from captum_guided_ext.evaluation._method_specs import MethodSpec
 from captum_guided_ext.output import described
 from captum_guided_ext.sampling import Draws, RowByRow
 
@@ -28,22 +36,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import TypeAlias
 
-    from captum_guided_ext._captum import TargetType
+    from torch import nn
 
-    Method: TypeAlias = str | Attribution | Callable[..., Any]
+    from captum_guided_ext._captum import TargetType
+    from captum_guided_ext.evaluation._method_specs import Baselines
+
+    Method: TypeAlias = str | MethodSpec | Attribution | Callable[..., Any]
+
+ALL_METHODS = (*METHODS, *CAPTUM_METHODS)
+_PICTURE = 4  # dimensions
 
 
 class MethodSet:
     """Attribution methods of one model, by name.
 
-    The named ones share a forward pass. The others are asked on their own, and do not depend on
-    the batch: one that draws from a global generator is run example by example, seeded.
+    Those of :data:`captum_guided_ext.attr.METHODS` share a forward pass. The others are asked on
+    their own, and do not depend on the batch: one that draws from a global generator is run example
+    by example, seeded.
 
     Args:
         model: A module or any callable that returns a tensor.
-        methods: Names from :data:`captum_guided_ext.attr.METHODS`, Captum's ``Attribution``
-            objects, or functions of the form of ``attribute``; or a mapping from names of your
-            choice to these. Others are called by their class's or their function's name.
+        methods: Names from :data:`captum_guided_ext.attr.METHODS` or :data:`CAPTUM_METHODS`,
+            Captum's ``Attribution`` objects, functions of the form of ``attribute``, or a
+            :class:`MethodSpec` of either; or a mapping from names of your choice to these. Others
+            are called by their class's or their function's name.
         layer: Grad-CAM's layer, as a module or by its dotted name. Default: the last feature map,
             which is found in the first forward pass.
         interpolate_mode: How a Grad-CAM is laid over the input.
@@ -66,10 +82,14 @@ class MethodSet:
         self.model = model
         self.interpolate_mode = interpolate_mode
         self._methods = _by_name(methods)
-        self._functions = {
-            name: RowByRow(_function(method))
+        self._specs = {
+            name: _spec(method, model)
             for name, method in self._methods.items()
-            if not isinstance(method, str)
+            if method not in METHODS
+        }
+        self._functions = {
+            name: RowByRow(spec, draws=self._methods[name] in DRAWING_METHODS)
+            for name, spec in self._specs.items()
         }
         self._asked_layer = layer
         self._layer = None if layer is None else find_layer(model, layer)
@@ -79,14 +99,41 @@ class MethodSet:
         """The names of all methods, in the order they were given."""
         return tuple(self._methods)
 
-    @property
-    def multiplied_by_inputs(self) -> frozenset[str]:
-        """The names of those whose attribution is multiplied by ``x - baseline``."""
-        return frozenset(name for name, one in self._methods.items() if _multiplies(one))
+    def multiplied_by_inputs(self, x: Tensor, names: Iterable[str]) -> dict[str, Baselines]:
+        """Return the baselines of those whose attribution is multiplied by ``x - baselines``.
+
+        Args:
+            x: What is explained.
+            names: The methods that are asked for. One of which nobody knows is taken as not
+                multiplied, and a warning says so.
+        """
+        found: dict[str, Baselines] = {}
+        for name in names:
+            if name not in self._specs:
+                if self._methods[name] == "input_x_gradient":
+                    found[name] = 0.0
+                continue
+            try:
+                reference = self._specs[name].reference(x)
+            except LookupError:
+                warn_user(
+                    f"whether the map of {name!r} is multiplied by the input is not known, and "
+                    "infidelity takes it as not multiplied: give "
+                    "MethodSpec(method, multiplies_by_inputs=False), or True and its baselines"
+                )
+                continue
+            if reference is not None:
+                found[name] = reference
+        return found
 
     def describe(self) -> dict[str, str]:
         """Return what each name stands for, in words that are the same in every process."""
-        return {name: described(method) for name, method in self._methods.items()}
+        return {
+            name: captum_settings(method)
+            if isinstance(method, str) and method in CAPTUM_METHODS
+            else described(method)
+            for name, method in self._methods.items()
+        }
 
     def describe_layer(self) -> str | None:
         """Return Grad-CAM's layer as it was asked for; None for the default one."""
@@ -149,7 +196,10 @@ class MethodSet:
             arguments["additional_forward_args"] = additional_forward_args
         for name, function in self._functions.items():
             try:
-                with warnings.catch_warnings():
+                with (
+                    warnings.catch_warnings(),
+                    left_as_found(self.model, self._specs[name].hooked),
+                ):
                     # Captum asks for inputs that require a gradient, sets that itself, and says so.
                     warnings.filterwarnings("ignore", "Input Tensor .* did not already require")
                     found_map = function(x.detach().clone(), arguments, seeds[name])
@@ -170,7 +220,7 @@ class MethodSet:
 
 
 def _by_name(methods: Iterable[Method] | Mapping[str, Method]) -> dict[str, Method]:
-    if isinstance(methods, (str, Attribution)):
+    if isinstance(methods, (str, MethodSpec, Attribution)):
         methods = [methods]
     pairs = (
         list(methods.items())
@@ -180,7 +230,7 @@ def _by_name(methods: Iterable[Method] | Mapping[str, Method]) -> dict[str, Meth
     named: dict[str, Method] = {}
     for name, method in pairs:
         if isinstance(method, str):
-            check_methods([method])
+            check_methods([method], ALL_METHODS)
         elif not callable(method) and not isinstance(method, Attribution):
             raise TypeError(
                 f"{method!r} is no attribution method: give a name, a Captum Attribution or a "
@@ -192,13 +242,21 @@ def _by_name(methods: Iterable[Method] | Mapping[str, Method]) -> dict[str, Meth
             )
         named[name] = method
     if not named:
-        check_methods([])
+        check_methods([], ALL_METHODS)
     return named
+
+
+def _spec(method: Method, model: Callable[..., Any]) -> MethodSpec:
+    if isinstance(method, str):
+        return captum_method(method, model)
+    return method if isinstance(method, MethodSpec) else MethodSpec(method)
 
 
 def _default_name(method: Any) -> str:
     if isinstance(method, str):
         return method
+    if isinstance(method, MethodSpec):
+        return _default_name(method.method)
     if isinstance(method, functools.partial):
         return _default_name(method.func)
     owner = getattr(method, "__self__", None)
@@ -215,28 +273,15 @@ def _snake_case(name: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
 
 
-def _function(method: Attribution | Callable[..., Any]) -> Callable[..., Any]:
-    if isinstance(method, Attribution):
-        function: Callable[..., Any] = method.attribute
-        return function
-    return method
-
-
-def _multiplies(method: Any) -> bool:
-    if isinstance(method, str):
-        return method == "input_x_gradient"
-    if isinstance(method, functools.partial):
-        return _multiplies(method.func)
-    owner = getattr(method, "__self__", method)
-    return bool(getattr(owner, "multiplies_by_inputs", False))
-
-
 def _checked(attribution: Any, x: Tensor) -> Tensor:
     if isinstance(attribution, tuple) and len(attribution) == 1:
         attribution = attribution[0]
     if not isinstance(attribution, Tensor):
         raise TypeError(f"the method returned a {type(attribution).__name__}, not a tensor")
-    if attribution.shape not in (x.shape, torch.Size((len(x), 1, *x.shape[2:]))):
+    shapes = [x.shape]
+    if x.dim() >= _PICTURE:
+        shapes.append(torch.Size((len(x), 1, *x.shape[2:])))
+    if attribution.shape not in shapes:
         raise ValueError(
             f"the method returned shape {tuple(attribution.shape)} for inputs of {tuple(x.shape)}"
         )

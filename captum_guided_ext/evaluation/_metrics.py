@@ -111,7 +111,7 @@ class InfidelityMetric:
             target=batch.target,
             n_perturb_samples=self.n_perturb_samples,
             max_examples_per_batch=batch.max_examples_per_batch,
-            multiplied=batch.methods.multiplied_by_inputs,
+            multiplied=batch.multiplied_by_inputs,
             draws=batch.draws(self.name),
             show_progress=batch.show_progress,
             scores=batch.scores,

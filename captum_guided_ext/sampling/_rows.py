@@ -35,6 +35,8 @@ class RowByRow:
         function: Of the form of Captum's ``attribute``: ``function(inputs, **arguments)``.
         own: Names of the arguments of which each example has its own, where they are tensors or
             lists with an entry for each.
+        draws: Whether it is known to draw: it then never sees more than one example. Default:
+            found out.
     """
 
     def __init__(
@@ -42,10 +44,11 @@ class RowByRow:
         function: Callable[..., Any],
         *,
         own: Collection[str] = ("target", "additional_forward_args"),
+        draws: bool = False,
     ) -> None:
         self._function = function
         self._own = own
-        self._draws_globally = False
+        self._draws_globally = draws
 
     def __call__(
         self,

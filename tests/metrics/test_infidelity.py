@@ -11,6 +11,7 @@ from chance import as_tuple, from_seed, numpy_noise
 from networks import Dense, seeded
 
 import captum_guided_ext.metrics
+from captum_guided_ext import _captum
 from captum_guided_ext.metrics import (
     GaussianNoise,
     NoisyBaseline,
@@ -223,6 +224,67 @@ def test_of_a_linear_model_both_kinds_of_attribution_are_exact(perturb, baseline
     assert (wrong > 1e-2 * got["none"]).all()
 
 
+PER_CHANNEL = torch.tensor([0.2, 3.0])[:, None, None]
+
+
+@pytest.mark.parametrize("perturb", [NoisyBaseline(), SquareRemoval((2, 4)), GaussianNoise(0.1)])
+def test_each_product_may_have_a_baseline_of_its_own(perturb):
+    x = X[:2]  # as many examples as channels
+    gradient = WEIGHTS.expand_as(x)
+    references = {
+        "nothing": None,
+        "number": 0.05,
+        "again": 0.05,
+        "channels": PER_CHANNEL,
+        "picture": X[2:] + 3,
+        "each": x.flip(0) + 3,
+    }
+    maps = {name: gradient * (x - (0 if b is None else b)) for name, b in references.items()}
+    maps |= {"gradient": gradient, "none": x * 0}
+    got = infidelity(linear, perturb, x, maps, multiplies_by_inputs=references, seed=1)
+    for name in (*references, "gradient"):
+        assert (got[name] < 1e-6 * got["none"]).all(), name
+    swapped = {"number": references["picture"], "picture": references["number"]}
+    wrong = infidelity(linear, perturb, x, maps, multiplies_by_inputs=swapped, seed=1)
+    for name in references:
+        assert (wrong[name] > 1e-2 * got["none"]).all(), name
+
+
+def test_baselines_of_several_inputs_by_name():
+    def both(x, other):
+        return linear(x) + other.sum(1)
+
+    def perturb(inputs):
+        made = tuple(torch.randn_like(x) * 0.3 for x in inputs)
+        return made, tuple(x - one for x, one in zip(inputs, made, strict=True))
+
+    baselines = {"a": (0.3, OTHER[:1] * 0 + 2), "b": -1.0}
+    maps = {
+        "a": (WEIGHTS * (X - 0.3), OTHER - 2),
+        "b": (WEIGHTS * (X + 1), OTHER + 1),
+        "none": (X * 0, OTHER * 0),
+    }
+    got = infidelity(both, perturb, (X, OTHER), maps, multiplies_by_inputs=baselines, seed=1)
+    assert (got["a"] < 1e-6 * got["none"]).all()
+    assert (got["b"] < 1e-6 * got["none"]).all()
+
+
+def test_perturbations_are_divided_once_for_each_baseline(monkeypatch):
+    divided, divide = [], _captum.safe_div
+
+    def noted(*args, **kwargs):
+        divided.append(args)
+        return divide(*args, **kwargs)
+
+    monkeypatch.setattr(_captum, "safe_div", noted)
+    picture = X[:1] / 3
+    baselines = {"a": 0.5, "b": picture, "c": picture, "d": 0.5}
+    maps = dict.fromkeys([*baselines, "none"], MAPS)
+    options = {"n_perturb_samples": 8, "max_examples_per_batch": 12, "target": 1}
+    infidelity(NET, UniformBall(), X, maps, multiplies_by_inputs=baselines, **options)
+    assert len(divided) == 2 * 2  # two chunks of samples, two baselines
+
+
 def test_a_constant_model_is_explained_by_nothing():
     def constant(x):
         return torch.full((len(x), 2), 7.0)
@@ -354,6 +416,22 @@ ERRORS = [
     ({"seed": 1, "image_indices": [4, 0, -1]}, ValueError, "0 or more"),
     ({"normalize": True, "return_standard_error": True}, ValueError, "no standard error"),
     ({"multiplies_by_inputs": ["inptu"], "attributions": {"input": MAPS}}, ValueError, "inptu"),
+    ({"multiplies_by_inputs": {"inptu": 0}, "attributions": {"a": MAPS}}, ValueError, "inptu"),
+    (
+        {"multiplies_by_inputs": {"a": torch.ones(5, 1, 1)}, "attributions": {"a": MAPS}},
+        ValueError,
+        r"multiplies_by_inputs\['a'\] has shape \(5, 1, 1\).* broadcast .*\(3, 2, 6, 6\)",
+    ),
+    (
+        {"multiplies_by_inputs": {"a": (0, 1)}, "attributions": {"a": MAPS}},
+        ValueError,
+        r"multiplies_by_inputs\['a'\] holds 2 baselines, and inputs hold 1",
+    ),
+    (
+        {"multiplies_by_inputs": {"a": "0"}, "attributions": {"a": MAPS}},
+        TypeError,
+        "must be a number or a tensor, not str",
+    ),
 ]
 
 

@@ -22,7 +22,7 @@ from captum_guided_ext.autograd import DECONVNET, GRADIENT, GUIDED, BackwardRule
 from captum_guided_ext.errors import ModelError, NoRectifierError, OpaqueGraphError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from torch import Tensor
 
@@ -45,6 +45,13 @@ _TITLES = {
     "guided_backprop": "Guided backprop",
     "grad_cam": "Grad-CAM",
     "guided_grad_cam": "Guided Grad-CAM",
+    "integrated_gradients": "Integrated gradients",
+    "smooth_grad": "SmoothGrad",
+    "smooth_grad_square": "SmoothGrad²",
+    "var_grad": "VarGrad",
+    "deep_lift": "DeepLift",
+    "gradient_shap": "GradientSHAP",
+    "occlusion": "Occlusion",
 }
 
 
@@ -53,14 +60,14 @@ def method_title(method: str) -> str:
     return _TITLES.get(method, method.replace("_", " "))
 
 
-def check_methods(methods: Iterable[str]) -> None:
-    """Raise ``ValueError`` for no method at all, or for a name that is none of :data:`METHODS`."""
+def check_methods(methods: Iterable[str], known: Collection[str] = METHODS) -> None:
+    """Raise ``ValueError`` for no method at all, or for a name that is none of the ``known``."""
     asked = list(methods)
     if not asked:
-        raise ValueError(f"methods is empty: choose from {', '.join(METHODS)}")
+        raise ValueError(f"methods is empty: choose from {', '.join(known)}")
     for method in asked:
-        if method not in METHODS:
-            near = nearest(method, METHODS, otherwise=None)
+        if method not in known:
+            near = nearest(method, known, otherwise=None)
             raise ValueError(f"no method is called {method!r}{near}")
 
 

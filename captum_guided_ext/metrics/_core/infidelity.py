@@ -167,7 +167,7 @@ def infidelity(
     max_examples_per_batch: int | None = None,
     normalize: bool = False,
     *,
-    multiplies_by_inputs: bool | Collection[str] = False,
+    multiplies_by_inputs: bool | Collection[str] | Mapping[str, BaselineType] = False,
     generator: torch.Generator | None = None,
     seed: int | None = None,
     image_indices: Sequence[int] | None = None,
@@ -200,7 +200,8 @@ def infidelity(
             smallest, as the authors' code does. Fitted to the samples, it makes the score of n of
             them too small by about 1/n. Default: False.
         multiplies_by_inputs: Whether the attribution is multiplied by ``x - baseline`` already, or
-            the names of those that are. They are scored with ``I / (x - baseline)``. Leave it out
+            the names of those that are, with ``baselines`` as the baseline; or a mapping from their
+            names to a baseline of each. They are scored with ``I / (x - baseline)``. Leave it out
             where ``perturb_func`` divides. Default: False.
         generator: Source of all randomness: one seed is drawn from it. Default: the global
             generators, used as Captum uses them.
@@ -243,7 +244,7 @@ def infidelity(
         )
     xs = check_inputs(inputs)
     named = attributions if isinstance(attributions, Mapping) else {"": attributions}
-    multiplied = _names(multiplies_by_inputs, named)
+    multiplied = _multiplied(multiplies_by_inputs, named, baselines)
     samples = sample_infidelity(
         forward_func,
         perturb_func,
@@ -268,17 +269,25 @@ def infidelity(
     return results if isinstance(attributions, Mapping) else results[""]
 
 
-def _names(multiplies_by_inputs: bool | Collection[str], named: Collection[str]) -> set[str]:
+def _multiplied(
+    multiplies_by_inputs: bool | Collection[str] | Mapping[str, BaselineType],
+    named: Collection[str],
+    baselines: BaselineType,
+) -> dict[str, BaselineType]:
+    """Return the baselines of each attribution that is a product."""
     if isinstance(multiplies_by_inputs, bool):
-        return set(named) if multiplies_by_inputs else set()
+        return dict.fromkeys(named, baselines) if multiplies_by_inputs else {}
     given = multiplies_by_inputs
-    names = {given} if isinstance(given, str) else set(given)
-    if unknown := sorted(names - set(named)):
+    if isinstance(given, Mapping):
+        found = dict(given)
+    else:
+        found = dict.fromkeys([given] if isinstance(given, str) else given, baselines)
+    if unknown := sorted(set(found) - set(named)):
         raise ValueError(
             f"multiplies_by_inputs names {', '.join(unknown)}, and the attributions' names are "
             f"{sorted(named)}"
         )
-    return names
+    return found
 
 
 def sample_infidelity(
@@ -292,14 +301,15 @@ def sample_infidelity(
     target: TargetType,
     n_perturb_samples: int,
     max_examples_per_batch: int | None,
-    multiplied: Collection[str],
+    multiplied: Mapping[str, BaselineType],
     draws: Draws | None,
     show_progress: bool,
     scores: Tensor | None = None,
 ) -> dict[str, InfidelitySamples]:
     """Make the perturbations, and measure each attribution on all of them.
 
-    The arguments are those of :func:`infidelity`, formatted; and ``scores``, the score of each
+    The arguments are those of :func:`infidelity`, formatted; ``multiplied``, the baselines of each
+    attribution that is multiplied by ``x - baselines``; and ``scores``, the score of each
     unperturbed example, where it is known already.
     """
     for name, given in attributions.items():
@@ -312,6 +322,13 @@ def sample_infidelity(
     perturbed_samples = PerturbedSamples(
         perturb_func, xs, () if references is None else (references,), draws
     )
+    factors = {
+        name: _factor(
+            f"multiplies_by_inputs[{name!r}]" if name else "baselines", multiplied[name], xs
+        )
+        for name in attributions
+        if name in multiplied
+    }
     examples = len(xs[0])
     if scores is None:
         with torch.no_grad():
@@ -332,13 +349,13 @@ def sample_infidelity(
             ),
         )
         numbers = [before.repeat_interleave(count, dim=0) - after]
-        per_unit: tuple[Tensor, ...] | None = None
+        per_unit: dict[object, tuple[Tensor, ...]] = {None: perturbations}
         for name, given in attributions.items():
-            steps = perturbations
-            if name in multiplied:
-                per_unit = per_unit or _per_unit(perturbations, xs, references, count)
-                steps = per_unit
-            numbers.append(_predicted(given, steps, count))
+            factor = factors.get(name)
+            key = None if factor is None else factor.key
+            if factor is not None and key not in per_unit:
+                per_unit[key] = _per_unit(perturbations, xs, factor.baselines, count)
+            numbers.append(_predicted(given, per_unit[key], count))
         same_type = [one.to(numbers[0].dtype) for one in numbers]
         return torch.stack(same_type).reshape(-1, examples, count)
 
@@ -383,10 +400,43 @@ def _predicted(given: tuple[Tensor, ...], steps: tuple[Tensor, ...], count: int)
     return torch.stack(sums).sum(dim=0) if len(sums) > 1 else sums[0]
 
 
+class _Factor(NamedTuple):
+    """The baselines of an attribution that is a product, and what tells them from others."""
+
+    baselines: tuple[float | Tensor, ...]
+    key: tuple[object, ...]
+
+
+def _factor(label: str, given: Any, xs: tuple[Tensor, ...]) -> _Factor:
+    """Return one baseline for each input, tensors with the dimensions of the input."""
+    parts = given if isinstance(given, tuple) else (0.0 if given is None else given,) * len(xs)
+    if len(parts) != len(xs):
+        raise ValueError(f"{label} holds {len(parts)} baselines, and inputs hold {len(xs)}")
+    found: list[float | Tensor] = []
+    for part, x in zip(parts, xs, strict=True):
+        if isinstance(part, Tensor):
+            fits = part.dim() <= x.dim() and all(
+                one in (1, wanted)
+                for one, wanted in zip(reversed(part.shape), reversed(x.shape), strict=False)
+            )
+            if not fits:
+                raise ValueError(
+                    f"{label} has shape {tuple(part.shape)}, which does not broadcast to that of "
+                    f"the inputs, {tuple(x.shape)}"
+                )
+            # Its first dimension is the examples' only where it has as many dimensions.
+            found.append(part.to(x).reshape((1,) * (x.dim() - part.dim()) + part.shape))
+        elif isinstance(part, (int, float)):
+            found.append(part)
+        else:
+            raise TypeError(f"{label} must be a number or a tensor, not {type(part).__name__}")
+    return _Factor(tuple(found), tuple(id(p) if isinstance(p, Tensor) else p for p in parts))
+
+
 def _per_unit(
     perturbations: tuple[Tensor, ...],
     xs: tuple[Tensor, ...],
-    references: tuple[Any, ...] | None,
+    references: tuple[float | Tensor, ...],
     count: int,
 ) -> tuple[Tensor, ...]:
     def expanded(value: Any) -> Any:
@@ -396,7 +446,7 @@ def _per_unit(
     return _per_unit_of_input(
         perturbations,
         tuple(map(expanded, xs)),
-        None if references is None else tuple(map(expanded, references)),
+        tuple(map(expanded, references)),
     )
 
 
