@@ -27,6 +27,7 @@ from captum_guided_ext.evaluation._captum_methods import (
     captum_method,
     captum_settings,
 )
+from captum_guided_ext.evaluation._floors import FLOORS
 from captum_guided_ext.evaluation._left_as_found import left_as_found
 from captum_guided_ext.evaluation._method_specs import MethodSpec
 from captum_guided_ext.output import described
@@ -110,7 +111,7 @@ class MethodSet:
         found: dict[str, Baselines] = {}
         for name in names:
             if name not in self._specs:
-                if self._methods[name] == "input_x_gradient":
+                if self._methods.get(name) == "input_x_gradient":
                     found[name] = 0.0
                 continue
             try:
@@ -235,6 +236,10 @@ def _by_name(methods: Iterable[Method] | Mapping[str, Method]) -> dict[str, Meth
             raise TypeError(
                 f"{method!r} is no attribution method: give a name, a Captum Attribution or a "
                 "function of the form of its attribute"
+            )
+        if name in FLOORS:
+            raise ValueError(
+                f"{name!r} is the name of a floor, which every table has: call the method otherwise"
             )
         if name in named or (isinstance(method, str) and method in named.values()):
             raise ValueError(

@@ -92,15 +92,7 @@ class InfidelityMetric:
         And under the name ``best_constant`` what remains if every prediction of an image is one
         best constant: the mean of ``(fall - mean fall)^2`` over its samples. A map whose infidelity
         is higher predicts the falls no better than their mean does.
-
-        Raises:
-            ValueError: if a method is called "best_constant".
         """
-        if BEST_CONSTANT in batch.maps:
-            raise ValueError(
-                f"{self.name} calls the best constant prediction {BEST_CONSTANT!r}: give the "
-                "method of that name another one"
-            )
         samples = sample_infidelity(
             batch.model,
             self.perturbation,

@@ -28,8 +28,8 @@ def linear_imputation(picture: Tensor, removed: Tensor) -> Tensor:
     Returns:
         (C, H, W), in double precision, on the CPU.
     """
-    from scipy import sparse  # type: ignore[import-untyped]  # noqa: PLC0415 - heavy
-    from scipy.sparse.linalg import splu  # type: ignore[import-untyped]  # noqa: PLC0415
+    from scipy import sparse  # noqa: PLC0415 - heavy
+    from scipy.sparse.linalg import splu  # noqa: PLC0415
 
     filled: Any = picture.detach().cpu().double().numpy().copy()
     is_removed: Any = removed.cpu().numpy()
