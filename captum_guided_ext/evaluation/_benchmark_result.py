@@ -212,7 +212,8 @@ def _few_decide(line: SummaryLine) -> bool:
         return False
     assert line.lower_quartile is not None  # noqa: S101 - for the type checker: as the mean
     assert line.upper_quartile is not None  # noqa: S101
-    is_hit = {line.lower_quartile, line.median, line.upper_quartile} <= {0, 1}
+    quartiles = {line.lower_quartile, line.median, line.upper_quartile}
+    is_hit = quartiles <= {0, 1} and 0 <= line.mean <= 1
     return not is_hit and not line.lower_quartile <= line.mean <= line.upper_quartile
 
 

@@ -13,8 +13,9 @@ from PIL import Image
 from captum_guided_ext import Network, explain
 from captum_guided_ext.errors import DataError
 from captum_guided_ext.evaluation import Benchmark, Comparison
-from captum_guided_ext.evaluation._records import ScoredImage, SkippedImage
+from captum_guided_ext.evaluation._records import BatchRecord, ScoredImage, SkippedImage
 from captum_guided_ext.evaluation._rows import ScoreRow
+from captum_guided_ext.evaluation._scores import Scores
 from captum_guided_ext.evaluation._summary import SummaryLine
 
 WHY = "no rectifier"
@@ -25,15 +26,24 @@ ROWS = (
     ScoreRow(7, "gradient", "infidelity", 2.5, interval_low=1.0, interval_high=3.0),
     ScoreRow(7, "mine", "infidelity", None, reason=WHY),
 )
+NOTHING = dict.fromkeys([column.name for column in dataclasses.fields(SummaryLine)]) | {
+    "metric": "infidelity",
+    "higher_is_better": False,
+    "is_floor": False,
+    "reason": "",
+}
 SUMMARY = (
-    SummaryLine("infidelity", "gradient", 2, 0, 1.4, 0.3, 2.5, 0.0, 0.0, 0.0, 1, 1, False, ""),  # noqa: FBT003
-    SummaryLine("infidelity", "mine", 0, 2, *(None,) * 8, False, WHY),  # noqa: FBT003
-)
+    SummaryLine(**NOTHING | {"method": "gradient", "images": 2, "missing": 0, "mean": 1.4,
+                             "lower_quartile": 0.3, "upper_quartile": 2.5, "ci_low": 0.3,
+                             "ci_high": 2.5, "difference": 0.0, "shared_images": 2}),
+    SummaryLine(**NOTHING | {"method": "mine", "images": 0, "missing": 2, "reason": WHY}),
+)  # fmt: skip
 COMPARISON = Comparison(X, [0, 3], {"gradient": X - 0.5}, ROWS, {"mine": WHY}, "second")
+IMAGES = {4: ScoredImage("é.png", 0, 0.25), 7: ScoredImage("b.png", 3, 0.75)}
 BENCHMARK = Benchmark(
-    rows=ROWS,
+    scores=Scores.of([BatchRecord.of(0, ROWS, IMAGES)]),
     summary=SUMMARY,
-    images={4: ScoredImage("é.png", 0, 0.25), 7: ScoredImage("b.png", 3, 0.75)},
+    images=IMAGES,
     skipped=(SkippedImage(5, "c.png", "cut off"),),
     notes={"it is zero": 2},
     object_area=0.5,
@@ -55,14 +65,13 @@ def test_words():
         "means over 2 images"
     )
     assert repr(BENCHMARK) == "<Benchmark: 2 methods on 2 images: infidelity>"
-    table, _, *said, files = str(BENCHMARK).split("\n\n")
+    table, _, *said = str(BENCHMARK).split("\n\n")
     assert table.startswith("infidelity (lower is better)\n| method ")
     assert said == [
         "mine has no score: no rectifier",
         "it is zero (2 batches)",
-        "skipped 1 that could not be read:\n  c.png: cut off",
+        "skipped 1 image:\n  c.png: cut off",
     ]
-    assert files == "scores.csv, summary.csv, summary.json and summary.png are in results"
 
 
 def test_data():
@@ -160,8 +169,8 @@ def test_files(result, tmp_path):
     if result is BENCHMARK:
         _, *lines = (folder / f"{name}.csv").read_text().splitlines()
         assert lines == [
-            "infidelity,gradient,2,0,1.4,0.3,2.5,0.0,0.0,0.0,1,1,False,",
-            "infidelity,mine,0,2,,,,,,,,,False,no rectifier",
+            "infidelity,gradient,2,0,1.4,0.3,,2.5,0.3,2.5,,,,2,,0.0,,,,,False,False,",
+            "infidelity,mine,0,2,,,,,,,,,,,,,,,,,False,False,no rectifier",
         ]
 
 
@@ -184,3 +193,12 @@ def test_where_nothing_can_be_written_nothing_is_left(result, tmp_path, monkeypa
         with pytest.raises(DataError, match="cannot be written to: No space left on device"):
             result.save(folder)
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_parquet_file_has_the_columns_and_values_of_the_data_frame(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    BENCHMARK.to_parquet(tmp_path / "rows.parquet")
+    found = parquet.read_table(tmp_path / "rows.parquet").to_pydict()
+    assert list(found) == BENCHMARK.to_csv().splitlines()[0].split(",")
+    assert found["value"] == [0.30000000000000004, None, 2.5, None]
+    assert found["method"] == ["gradient", "mine"] * 2

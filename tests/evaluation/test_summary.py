@@ -1,215 +1,223 @@
-"""What a summary says of its methods, against scipy, slow resampling, and examples by hand."""
-
-import math
-from dataclasses import astuple
+"""What a summary says of its methods: examples by hand, and orders that only one reading allows."""
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from captum_guided_ext.evaluation._benchmark_result import summary_tables
+from captum_guided_ext.evaluation._floors import BEST_CONSTANT
+from captum_guided_ext.evaluation._records import BatchRecord, ScoredImage
 from captum_guided_ext.evaluation._rows import ScoreRow
+from captum_guided_ext.evaluation._scores import Scores
 from captum_guided_ext.evaluation._summary import summarise
+from captum_guided_ext.sampling import all_pairs, mean_interval
 
-# An interval's end is a quantile of 10,000 resampled means. Where such a mean is about normal with
-# standard deviation s, its 2.5 % quantile has the standard error
-# sqrt(0.025 * 0.975 / 10000) / 0.0584 * s = 0.027 s, and scipy's from 100,000 has 0.008 s. Ten ends
-# are compared: four standard errors of the difference. A 93 % interval would be off by 0.15 s.
-TOLERANCE = 4 * math.hypot(0.027, 0.008)
+DRAW = np.random.default_rng(6)
+COMMON = DRAW.gamma(2, size=60)
+NEAR = COMMON + DRAW.normal(0, 0.3, 60)
+FAR = COMMON + 0.4 + DRAW.normal(0, 0.3, 60)
 
 
 def rows(scores, metric="m"):
-    """Return the rows of ``{method: {image: value}}``."""
+    """Return the rows of ``{method: values or {image: value}}``."""
     return [
         ScoreRow(image, method, metric, value, reason="" if value is not None else f"no {method}")
-        for method, by_image in scores.items()
-        for image, value in by_image.items()
+        for method, values in scores.items()
+        for image, value in (
+            values if isinstance(values, dict) else dict(enumerate(values))
+        ).items()
     ]
+
+
+def of_rows(*some, batch=7):
+    """Return the scores of rows, from records of some images each, the last ones first."""
+    every = sorted({row.image for one in some for row in one})
+    records = [
+        BatchRecord.of(
+            start,
+            [row for one in some for row in one if row.image in every[start : start + batch]],
+            {image: ScoredImage(str(image), 0, None) for image in every[start : start + batch]},
+        )
+        for start in range(0, len(every), batch)
+    ]
+    return Scores.of(reversed(records))
 
 
 def summary(scores, *, higher=False):
     """Return the lines of one metric by method, in their order."""
-    numbered = {
-        method: values if isinstance(values, dict) else dict(enumerate(values))
-        for method, values in scores.items()
-    }
-    return {line.method: line for line in summarise(rows(numbered), {"m": higher})}
-
-
-def assert_interval(found, values):
-    """It is scipy's interval of the mean."""
-    expected = stats.bootstrap(
-        (values,), np.mean, n_resamples=100_000, method="percentile", batch=10_000,
-        random_state=np.random.default_rng(8),
-    ).confidence_interval  # fmt: skip
-    spread = np.std(values) / math.sqrt(len(values))
-    assert found == pytest.approx(tuple(expected), abs=TOLERANCE * spread)
-
-
-@pytest.fixture(scope="module")
-def seeded():
-    draw = np.random.default_rng(6)
-    common = draw.gamma(2, size=60)
-    return {
-        "first": common + draw.normal(0, 0.3, 60),
-        "second": common + 0.4 + draw.normal(0, 0.3, 60),
-        "third": draw.exponential(3, 60),
-    }
-
-
-def test_means_and_intervals_are_those_of_scipy(seeded):
-    lines = summary(seeded)
-    assert set(lines) == set(seeded)
-    for method, values in seeded.items():
-        line = lines[method]
-        assert line.mean == pytest.approx(sum(values.tolist()) / 60)
-        assert_interval((line.ci_low, line.ci_high), values)
-        assert (line.images, line.missing, line.reason) == (60, 0, "")
-
-
-def test_differences_are_paired(seeded):
-    lines = summary(seeded)
-    best = min(seeded, key=lambda method: seeded[method].mean())
-    assert best == "first"
-    for method in ("second", "third"):
-        differences = seeded[method] - seeded[best]
-        line = lines[method]
-        assert line.difference == pytest.approx(differences.mean())
-        assert_interval((line.difference_ci_low, line.difference_ci_high), differences)
-    # Drawn from images of their own, the difference would vary more than either method.
-    paired = lines["second"].difference_ci_high - lines["second"].difference_ci_low
-    assert paired < lines["second"].ci_high - lines["second"].ci_low
-    itself = lines[best]
-    assert (itself.difference, itself.difference_ci_low, itself.difference_ci_high) == (0, 0, 0)
-
-
-def test_missing_scores_are_left_out_of_means_and_pairs():
-    draw = np.random.default_rng(2)
-    best = dict(enumerate(draw.normal(1, 0.3, 40)))
-    other = dict(enumerate(draw.normal(2, 0.3, 40)))
-    for image in range(0, 20, 2):
-        best[image] = None
-    for image in range(0, 20, 5):  # 0 and 10 have neither
-        other[image] = None
-    line = summary({"best": best, "other": other})["other"]
-    both = [i for i in range(40) if best[i] is not None and other[i] is not None]
-    assert len(both) == 28
-    assert (line.images, line.missing, line.reason) == (36, 4, "no other")
-    assert line.mean == pytest.approx(np.mean([v for v in other.values() if v is not None]))
-    differences = [other[i] - best[i] for i in both]
-    assert line.difference == pytest.approx(np.mean(differences))
-    # Slowly: images are drawn, with or without a score, and the mean is of those that have one.
-    means = []
-    for _ in range(4000):
-        drawn = [best[i] for i in draw.integers(0, 40, 40).tolist() if best[i] is not None]
-        means.append(sum(drawn) / len(drawn))
-    line = summary({"best": best, "other": other})["best"]
-    spread = np.std(means)
-    assert (line.ci_low, line.ci_high) == pytest.approx(
-        np.quantile(means, [0.025, 0.975]), abs=0.3 * spread
-    )  # 4000 resamples: 0.042 s, with the product's own 0.05 s
-
-
-def test_a_method_without_any_score_comes_last_without_rank():
-    lines = summary({"none": [None, None, None], "some": [3.0, 5.0, 4.0]})
-    assert list(lines) == ["some", "none"]
-    nothing = (None,) * 8
-    assert astuple(lines["none"]) == ("m", "none", 0, 3, *nothing, False, "no none")
-    assert (lines["some"].rank, lines["some"].last_rank) == (1, 1)
-    (only,) = summary({"none": [None, None]}).values()
-    assert (only.mean, only.difference, only.rank) == (None, None, None)
-
-
-def test_one_image_has_no_interval_and_separates_nothing():
-    lines = summary({"low": [1.0], "high": [100.0]})
-    assert [line.mean for line in lines.values()] == [1, 100]
-    assert lines["high"].difference == 99
-    for line in lines.values():
-        assert (line.ci_low, line.ci_high) == (None, None)
-        assert (line.difference_ci_low, line.difference_ci_high) == (None, None)
-        assert (line.rank, line.last_rank) == (1, 2)
-
-
-def test_the_same_score_everywhere_is_an_interval_without_width():
-    (line,) = summary({"one": [2.5] * 6}).values()
-    assert (line.ci_low, line.mean, line.ci_high) == (2.5, 2.5, 2.5)
-
-
-# The mean of resampled values lies between the smallest and the largest, and its interval covers
-# most of that range where values alternate between two: so intervals are known without computing.
-FAR = {"a": [0.0, 1.0] * 10, "b": [0.1, 1.1] * 10, "c": [5.0, 6.0] * 10, "d": [5.1, 6.1] * 10}
+    return {line.method: line for line in summarise(of_rows(rows(scores)), {"m": higher})}
 
 
 def ranks(lines):
     return {line.method: (line.rank, line.last_rank) for line in lines.values()}
 
 
-def test_overlapping_methods_share_ranks_and_separate_ones_do_not():
-    lower = summary(FAR)
-    assert list(lower) == ["a", "b", "c", "d"]
-    assert ranks(lower) == {"a": (1, 2), "b": (1, 2), "c": (3, 4), "d": (3, 4)}
-    higher = summary(FAR, higher=True)
-    assert list(higher) == ["d", "c", "b", "a"]
-    assert ranks(higher) == {"d": (1, 2), "c": (1, 2), "b": (3, 4), "a": (3, 4)}
-    assert [line.difference for line in higher.values()] == pytest.approx([0, -0.1, -5, -5.1])
+def test_ranks_differences_and_their_intervals_are_those_of_one_family():
+    lines = summary({"far": FAR, "near": NEAR})
+    pairs = all_pairs(np.stack([FAR, NEAR]))
+    assert list(lines) == ["near", "far"]
+    assert pairs.low[0, 1] > 0
+    far = lines["far"]
+    assert far.difference == pytest.approx((FAR - NEAR).mean())
+    assert (far.difference_ci_low, far.difference_ci_high) == (pairs.low[0, 1], pairs.high[0, 1])
+    assert ranks(lines) == {"near": (1, 1), "far": (2, 2)}
+    near = lines["near"]
+    assert (near.difference, near.difference_ci_low, near.difference_ci_high) == (0, 0, 0)
+    # Their own intervals overlap: what is paired is seen only by the difference.
+    assert near.ci_high > far.ci_low
+    assert ranks(summary({"far": FAR, "near": NEAR}, higher=True)) == {
+        "far": (1, 1),
+        "near": (2, 2),
+    }
 
 
-def test_a_chain_of_overlaps_shares_ranks_link_by_link():
-    # Of 20 values that alternate by 1, the mean's interval is about 0.22 to either side.
-    chain = {"a": [0.0, 1.0] * 10, "b": [0.3, 1.3] * 10, "c": [0.6, 1.6] * 10}
-    lines = summary(chain)
-    assert lines["a"].ci_high > lines["b"].ci_low
-    assert lines["b"].ci_high > lines["c"].ci_low
-    assert lines["a"].ci_high < lines["c"].ci_low
-    assert ranks(lines) == {"a": (1, 2), "b": (1, 3), "c": (2, 3)}
+def test_each_method_has_its_mean_its_quartiles_and_its_interval():
+    line = summary({"far": FAR, "near": NEAR})["far"]
+    assert (line.mean, line.median) == pytest.approx((FAR.mean(), np.median(FAR)))
+    assert line.lower_quartile == pytest.approx(np.quantile(FAR, 0.25))
+    assert line.upper_quartile == pytest.approx(np.quantile(FAR, 0.75))
+    assert (line.ci_low, line.ci_high) == mean_interval(FAR)
+    assert (line.images, line.missing, line.shared_images) == (60, 0, 60)
+
+
+def test_a_chain_shares_ranks_link_by_link():
+    noise = 0.5 * DRAW.normal(size=(3, 40))
+    noise -= noise.mean(axis=1, keepdims=True)  # so that the means are known
+    a, b, c = noise + np.array([[0], [0.25], [0.5]])
+    above = all_pairs(np.stack([a, b, c])).above()
+    assert [above[1, 0], above[2, 1], above[2, 0]] == [False, False, True]
+    chain = {"a": a, "b": b, "c": c}
+    assert ranks(summary(chain)) == {"a": (1, 2), "b": (1, 3), "c": (2, 3)}
     assert ranks(summary(chain, higher=True)) == {"c": (1, 2), "b": (1, 3), "a": (2, 3)}
 
 
-def test_intervals_that_touch_overlap():
-    lines = summary({"a": [1.0, 1.0, 1.0], "b": [1.0, 1.0, 1.0], "c": [2.0, 2.0, 2.0]})
-    assert ranks(lines) == {"a": (1, 2), "b": (1, 2), "c": (3, 3)}
-    assert list(lines) == ["a", "b", "c"]  # equal means: by name
-    lines = summary({"a": [1.0, 1.0, 1.0], "b": [1.0, 1.0, 1.0]}, higher=True)
-    assert ranks(lines) == {"a": (1, 2), "b": (1, 2)}
+def test_a_method_that_fails_on_the_hardest_images_does_not_come_first():
+    hard = np.sort(COMMON)
+    easy = {image: value + 0.1 if image < 40 else None for image, value in enumerate(hard)}
+    lines = summary({"all": hard, "easy": easy})
+    assert lines["easy"].mean < lines["all"].mean  # of all of its images, which are the easy ones
+    assert list(lines) == ["all", "easy"]
+    assert ranks(lines) == {"all": (1, 1), "easy": (None, None)}
+    easy = lines["easy"]
+    assert (easy.images, easy.missing, easy.reason) == (40, 20, "no easy")
+    assert (easy.shared_images, easy.shared_mean, easy.difference) == (None, None, None)
 
 
-def test_a_method_that_is_far_off_on_few_images_is_not_called_worse():
-    # Its mean is larger, but one image of ten makes all of that.
-    lines = summary({"steady": [1.0, 1.1] * 5, "wild": [0.9] * 9 + [30.0]})
-    assert lines["wild"].mean > 3
-    assert ranks(lines) == {"steady": (1, 2), "wild": (1, 2)}
+def test_means_are_compared_on_the_images_that_all_ranked_methods_have():
+    hard = np.sort(COMMON)
+    some = {image: value + 0.1 if image < 55 else None for image, value in enumerate(hard)}
+    lines = summary({"all": hard, "some": some, "none": [None] * 60})
+    assert list(lines) == ["all", "some", "none"]
+    assert lines["some"].mean == pytest.approx(hard[:55].mean() + 0.1)
+    assert lines["all"].mean == pytest.approx(hard.mean())
+    assert lines["all"].shared_mean == pytest.approx(hard[:55].mean())
+    assert lines["some"].difference == pytest.approx(0.1)
+    assert {line.shared_images for line in lines.values()} == {55, None}
+    none = lines["none"]
+    assert (none.mean, none.rank, none.images, none.reason) == (None, None, 0, "no none")
 
 
-def test_lines_come_by_metric_and_the_order_of_the_rows_does_not_matter(seeded):
-    named = {name: dict(enumerate(values)) for name, values in seeded.items()}
-    many = rows(named, "x") + rows(named, "b")
-    lines = summarise(many, {"x": True, "b": False})
-    assert [(line.metric, line.method) for line in lines] == [
-        ("b", "first"), ("b", "second"), ("b", "third"),
-        ("x", "third"), ("x", "second"), ("x", "first"),
-    ]  # fmt: skip
-    np.random.default_rng(3).shuffle(many)
-    assert summarise(many, {"x": True, "b": False}) == lines
+def test_fewer_than_ten_images_claim_nothing():
+    lines = summary({"low": [1.0, 1.5] * 4, "high": [100.0, 101.0] * 4})
+    assert list(lines) == ["low", "high"]
+    assert lines["high"].difference == pytest.approx(99.25)
+    for line in lines.values():
+        assert (line.rank, line.last_rank) == (None, None)
+        assert (line.difference_ci_low, line.difference_ci_high) == (None, None)
+    ten = summary({"low": [1.0, 1.5] * 5, "high": [100.0, 101.0] * 5})
+    assert ranks(ten) == {"low": (1, 1), "high": (2, 2)}
 
 
-def test_no_rows_have_no_lines():
-    assert summarise([], {"m": True}) == []
+def test_one_image_has_no_interval():
+    (line,) = summary({"low": [1.0]}).values()
+    assert (line.mean, line.ci_low, line.ci_high, line.rank) == (1, None, None, None)
+
+
+def test_floors_stand_below_and_are_in_no_family():
+    lines = summary({"far": FAR, "near": NEAR, "constant_map": NEAR - 9, "edges": FAR + 9})
+    assert list(lines) == ["near", "far", "constant_map", "edges"]
+    assert [line.is_floor for line in lines.values()] == [False, False, True, True]
+    alone = summary({"far": FAR, "near": NEAR})
+    assert lines["far"] == alone["far"]
+    assert ranks(lines)["constant_map"] == (None, None)
+
+
+def test_infidelity_is_also_told_relative_to_the_best_constant():
+    constant = np.full(60, 2.0)
+    gaps = {image: 1.0 if image < 30 else None for image in range(60)}
+    lines = summary({"near": NEAR, "gaps": gaps, BEST_CONSTANT: constant})
+    assert lines["near"].relative == pytest.approx(NEAR.mean() / 2)
+    assert lines["gaps"].relative == 0.5
+    assert lines[BEST_CONSTANT].relative == 1
+    assert summary({"near": NEAR})["near"].relative is None
+
+
+def test_hits_have_wilsons_interval():
+    lines = summary({"all": [1.0] * 20, "some": [1.0, 0.0] * 10}, higher=True)
+    expected = mean_interval(np.ones(20), are_hits=True)
+    assert (lines["all"].ci_low, lines["all"].ci_high) == expected
+    assert 0.8 < lines["all"].ci_low < 0.85
+    # Scores that are 1 among others that are no hits are an interval without width.
+    assert summary({"all": [1.0] * 60, "near": NEAR})["all"].ci_low == 1
+
+
+def test_several_runs_have_a_second_interval():
+    runs = [of_rows(rows({"a": NEAR + shift})) for shift in (-1.0, 0.0, 1.0)]
+    (line,) = summarise(of_rows(rows({"a": NEAR})), {"m": False}, runs)
+    # Three means, one apart: t with two degrees of freedom, 4.3027, times 1 / sqrt(3).
+    half = 4.302653 / 3**0.5
+    assert (line.runs_low, line.runs_high) == pytest.approx(
+        (NEAR.mean() - half, NEAR.mean() + half)
+    )
+    assert (line.ci_low, line.ci_high) == mean_interval(NEAR)
+    assert summary({"a": NEAR})["a"].runs_low is None
+
+
+def test_lines_come_by_metric_and_the_order_of_records_does_not_matter():
+    scores = [rows({"far": FAR, "near": NEAR}, metric) for metric in ("x", "b")]
+    lines = summarise(of_rows(*scores), {"x": True, "b": False})
+    names = [(line.metric, line.method) for line in lines]
+    assert names == [("b", "near"), ("b", "far"), ("x", "far"), ("x", "near")]
+    assert summarise(of_rows(*reversed(scores), batch=11), {"x": True, "b": False}) == lines
+
+
+def test_columns_give_back_the_rows():
+    given = rows({"b": {4: 0.1 + 0.2, 9: None}, "a": {4: 1.0, 9: 2.0}})
+    given.append(ScoreRow(9, "a", "n", 0.5, 0.1, 0.2, 0.9))
+    given.append(ScoreRow(4, "a", "n", None, reason="other"))
+    ordered = sorted(given, key=lambda one: (one.image, one.method, one.metric))
+    assert list(of_rows(given, batch=1).rows()) == ordered
+
+
+def test_no_records_have_no_lines():
+    assert summarise(Scores.of([]), {"m": True}) == []
     assert summary_tables([]) == ""
-
-
-def test_the_table_names_means_intervals_ranks_and_images():
-    lines = summarise(rows({"a": {0: 1.0, 1: 1.0}, "b": {0: 2.0, 1: 2.0}}), {"m": False})
-    lines += summarise(rows({"a": {4: 0.5}, "b": {4: None}}, "n"), {"n": True})
-    title, head, _, first, second, blank, other, _, _, third, fourth = summary_tables(
-        lines
-    ).splitlines()
-    assert (title, blank, other) == ("m (lower is better)", "", "n (higher is better)")
-    assert cells(head)[:3] == ["method", "mean", "95 % interval"]
-    assert cells(first) == ["a", "1", "1 to 1", "0", "0 to 0", "1", "2 images"]
-    assert cells(second) == ["b", "2", "2 to 2", "1", "1 to 1", "2", "2 images"]
-    assert cells(third) == ["a", "0.5", "", "0", "", "1", "1 image"]
-    assert cells(fourth) == ["b", "", "", "", "", "", "0 images"]
 
 
 def cells(line):
     return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_table_says_what_is_ranked_what_has_gaps_and_what_is_a_floor():
+    hard = np.sort(COMMON)
+    gaps = {image: value + 1 if image < 58 else None for image, value in enumerate(hard)}
+    few = {image: 1.0 if image < 20 else None for image in range(60)}
+    lines = summary({"a": hard, "gaps": gaps, "few": few, "edges": hard})
+    title, head, _, *body = summary_tables(lines.values()).splitlines()
+    assert title == "m (lower is better)"
+    columns = ["method", "mean", "95 % interval", "shared mean", "less the best", "of all pairs"]
+    assert cells(head) == [*columns, "rank", "over"]
+    table = {cells(line)[0]: dict(zip(cells(head), cells(line), strict=True)) for line in body}
+    assert list(table) == ["a", "gaps *", "few *", "edges"]
+    assert [one["rank"] for one in table.values()] == ["1", "2", "not ranked", "floor"]
+    over = ["60 images", "58 of 60 images", "20 of 60 images", "60 images"]
+    assert [one["over"] for one in table.values()] == over
+    assert table["few *"]["shared mean"] == table["few *"]["less the best"] == ""
+
+
+def test_the_median_stands_beside_means_that_few_images_decide():
+    wild = [1.0] * 58 + [500.0, 900.0]
+    (line,) = summary({"wild": wild}).values()
+    head = summary_tables([line]).splitlines()[1]
+    assert "median" in cells(head)
+    (line,) = summary({"near": NEAR}).values()
+    assert "median" not in cells(summary_tables([line]).splitlines()[1])
