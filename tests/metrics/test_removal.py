@@ -49,6 +49,9 @@ def test_a_linear_model_by_hand():
 )
 def test_steps_by_hand(n_steps, area):
     assert deletion(total, ROW, ROW, n_steps=n_steps).tolist() == [area]
+    sizes = []
+    deletion(lambda x: sizes.append(len(x)) or total(x), ROW, ROW, n_steps=n_steps)
+    assert sum(sizes) == 1 + min(n_steps, 4)  # nothing is looked at twice
     # What was removed plus what was put back is all of it, at every step.
     assert insertion(total, ROW, ROW, baselines=0, n_steps=n_steps).tolist() == [6 - area]
 

@@ -137,6 +137,8 @@ def test_the_noise_is_gaussian_of_the_authors_size():
 def test_the_noise_is_the_image_s_and_the_share_s_and_no_method_s():
     x, maps = X.double(), {name: one.double() for name, one in NAMED.items()}
     noise = noise_of(x, maps)
+    moved = (~noise.isnan()).sum(dim=(3, 4, 5))  # the removed pixels, in both channels
+    assert torch.equal(moved, 2 * torch.tensor(COUNTS).expand(3, 4, 9))
     first, second = noise[:, 0], noise[:, 3]
     shared = ~(first.isnan() | second.isnan())
     assert shared.any(dim=(0, 2, 3, 4)).all()
