@@ -70,9 +70,12 @@ class ScoreColumns(NamedTuple):
     def rows(self, images: Iterable[int], method: str, metric: str) -> Iterator[ScoreRow]:
         """Yield the scores as rows."""
         for place, image in enumerate(images):
-            exactness = [None if column is None else column[place] for column in self[1:4]]
+            error, low, high = (
+                None if column is None else column[place]
+                for column in (self.standard_error, self.low, self.high)
+            )
             reason = self.reasons.get(place, "")
-            yield ScoreRow(image, method, metric, self.values[place], *exactness, reason)
+            yield ScoreRow(image, method, metric, self.values[place], error, low, high, reason)
 
 
 def _column(values: Iterable[float | None]) -> list[float | None] | None:
