@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+_LINUX = sys.platform == "linux"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -127,6 +128,8 @@ def _read(
         batch_sampler=batches,
         collate_fn=_collate,
         num_workers=workers,
+        # The default may be another one, for which everything is imported again.
+        multiprocessing_context="fork" if workers and _LINUX else None,
         worker_init_fn=functools.partial(_end_with_parent, os.getpid()),
         generator=torch.Generator(),  # else the loader draws from the global one
     )
@@ -146,7 +149,7 @@ def _read(
 
 def _end_with_parent(parent: int, _worker: int) -> None:
     """Let the system end this worker when its parent is killed; torch's may outlive it."""
-    if sys.platform == "linux" and multiprocessing.get_start_method() == "fork":
+    if _LINUX:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it was killed before
             os._exit(1)
