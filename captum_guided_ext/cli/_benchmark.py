@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from torch.utils.data import DataLoader
+
 from captum_guided_ext.attr import METHODS
 from captum_guided_ext.cli._parser import UsageError, add_network, count, names
 from captum_guided_ext.evaluation import (
@@ -36,7 +38,8 @@ def add_command(commands: Any) -> None:
         ),
         epilog=(
             "example: captum-guided benchmark --data demo --limit 20 --output results. Exit code: "
-            "0; 1 if another process died; 2 for a mistake; 3 if pictures were skipped."
+            "0; 1 if another process died; 2 for a mistake; 3 if pictures were skipped (0 under "
+            "torchrun, which would take it for a failure)."
         ),
     )
     add = parser.add_argument
@@ -103,6 +106,13 @@ def add_command(commands: Any) -> None:
         metavar="N",
         help="perturbed pictures in memory at a time (default: %(default)s)",
     )
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that read pictures ahead; 0: none (default: 1 for a folder, else 0)",
+    )
+    add("--strict", action="store_true", help="end at the first picture that cannot be scored")
     parser.set_defaults(run=_run, command="benchmark")
 
 
@@ -111,6 +121,8 @@ def _run(arguments: argparse.Namespace) -> int:
     metrics = names(arguments.metrics or ",".join(DEFAULT_METRICS), "metric", METRICS)
     if arguments.seed < 0:
         raise UsageError(f"--seed must not be negative, and is {arguments.seed}")
+    if arguments.workers is not None and arguments.workers < 0:
+        raise UsageError(f"--workers must not be negative, and is {arguments.workers}")
     pictures = open_data(arguments.data, masks=arguments.masks, limit=arguments.limit)
     target = arguments.target or ("label" if pictures.labels else "prediction")
     localised = [name for name in metrics if name in LocalisationMetric().names]
@@ -122,9 +134,13 @@ def _run(arguments: argparse.Namespace) -> int:
         checkpoint=arguments.checkpoint,
         device=_device(arguments.device),
     )
+    dataset = PictureDataset(pictures, network, use_labels=target == "label")
+    data: PictureDataset | DataLoader[Any] = dataset
+    if arguments.workers is not None:
+        data = DataLoader(dataset, arguments.batch_size, num_workers=arguments.workers)
     found = benchmark(
         network,
-        PictureDataset(pictures, network, use_labels=target == "label"),
+        data,
         output=arguments.output,
         methods=methods,
         metrics=metrics,
@@ -135,12 +151,14 @@ def _run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         limit=arguments.limit,
         max_examples_per_batch=arguments.max_examples,
+        strict=arguments.strict,
     )
     if found is None:
         return 0
     print(found)
     print(f"\nscores.csv, summary.csv, summary.json and summary.png are in {arguments.output}")
-    return _SKIPPED if found.skipped else 0
+    by_torchrun = {"WORLD_SIZE", "TORCHELASTIC_RUN_ID"} & os.environ.keys()
+    return _SKIPPED if found.skipped and not by_torchrun else 0
 
 
 def _device(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
+import os
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,18 +13,17 @@ import torch
 from captum_guided_ext import _captum
 from captum_guided_ext.attr import METHODS
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.evaluation._compare import compare_methods
-from captum_guided_ext.evaluation._identity import digest_of
-from captum_guided_ext.evaluation._journal import Journal, start_run
+from captum_guided_ext.evaluation._data_check import check_data
+from captum_guided_ext.evaluation._journal import Journal
 from captum_guided_ext.evaluation._methods import MethodSet
 from captum_guided_ext.evaluation._metrics import DEFAULT_METRICS, find_metrics
 from captum_guided_ext.evaluation._processes import joined_processes
-from captum_guided_ext.evaluation._records import BatchRecord, ScoredImage, SkippedImage
 from captum_guided_ext.evaluation._run import Run
+from captum_guided_ext.evaluation._scoring import Scorer
+from captum_guided_ext.evaluation._shared_run import begin, complete
 from captum_guided_ext.evaluation._summarize import sum_up
 from captum_guided_ext.networks import Network
 from captum_guided_ext.output import described
-from captum_guided_ext.pictures import masks_of
 from captum_guided_ext.sampling import check_positive_count
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from captum_guided_ext.evaluation._benchmark_result import Benchmark
     from captum_guided_ext.evaluation._methods import Method
     from captum_guided_ext.evaluation._metric import Metric
+    from captum_guided_ext.evaluation._records import BatchRecord
     from captum_guided_ext.pictures import LoadedBatch
 
 
@@ -55,6 +55,7 @@ def benchmark(
     batch_size: int | None = None,
     limit: int | None = None,
     max_examples_per_batch: int = 32,
+    strict: bool = False,
     show_progress: bool = True,
 ) -> Benchmark | None:
     """Score attribution methods on a data set, image by image, and sum up.
@@ -62,16 +63,25 @@ def benchmark(
     Rows are written as they come. A run that was killed goes on where it was when it is called
     again with the same arguments, and ends with the rows it would have had. An image's scores come
     from the seed and its number alone: not from the batch (within rounding), nor the order. Under
-    ``torchrun`` batches are shared out among the processes, and the rows are those of a single
-    process, to the bit where each process has as many threads.
+    ``torchrun`` batches are shared out among the processes, of one machine or of several, and the
+    rows are those of a single process, to the bit where each process has as many threads.
+
+    An image that cannot be scored is skipped and listed, with its reason: one whose item raises any
+    ``Exception`` or ends the worker that reads it; an input that holds NaN, or is not of the first
+    one's type and shape; a label that is no class of the model, a mask of another shape; one for
+    which the model raises or returns NaN. What no image can be scored for is raised.
+
+    A run that goes on compares what was scored with what the data has now: all names; sizes and
+    times of files, where the data set has a method ``stamp(index)`` that says them in words; and
+    contents, for about three seconds.
 
     Args:
         model: A network from :func:`captum_guided_ext.load_network`, a module, or any
             callable that returns (N, classes).
         data: A data set of ``(input, label)``, ``(input, label, mask)``, ``(input,)`` or ``input``,
             whose length is known. Of a ``DataLoader`` the data set, the batch size and the number
-            of workers are taken; its images are always visited in the order of the data set. An
-            item that raises ``OSError`` is skipped and listed.
+            of workers are taken; its images are always visited in the order of the data set. Data
+            with a true ``reads_files`` is read by one worker where no loader says otherwise.
         output: The folder for ``scores.csv``, ``summary.csv``, ``summary.json``, ``summary.png``,
             and the rows as they come.
         methods: As in :func:`captum_guided_ext.compare`.
@@ -87,6 +97,8 @@ def benchmark(
         limit: Only this many images, the first ones. Default: all.
         max_examples_per_batch: Most perturbed inputs at a time, at least one of each image.
             Default: 32.
+        strict: Raise for the first image that cannot be scored, instead of skipping it. Default:
+            False.
         show_progress: Show a progress bar with the time left on standard error. Default: True.
 
     Returns:
@@ -95,8 +107,8 @@ def benchmark(
     Raises:
         TypeError: for data, methods or metrics of a wrong kind.
         ValueError: as :func:`captum_guided_ext.compare`.
-        DataError: for no image, labels the model does not have, a folder that holds a run with
-            other settings or cannot be written to.
+        DataError: for no image, a data set of which no image can be scored, a folder that holds a
+            run with other settings or of other images, or cannot be written to.
 
     Example:
         >>> network = load_network("resnet50")
@@ -109,44 +121,44 @@ def benchmark(
     scored = find_metrics(metrics, n_perturb_samples=n_perturb_samples)
     check_positive_count("max_examples_per_batch", max_examples_per_batch)
     folder = Path(output)
-    settings: dict[str, Any] = {}
 
-    def start() -> tuple[int, dict[int, BatchRecord]]:
-        settings.update(
-            run.settings(network)
-            | {
-                "methods": asked.describe(),
-                "metrics": {", ".join(metric.names): described(metric) for metric in scored},
-                "layer": asked.describe_layer(),
-                "higher_is_better": {
-                    name: metric.higher_is_better for metric in scored for name in metric.names
-                },
-                "interpolate_mode": interpolate_mode,
-                "max_examples_per_batch": max_examples_per_batch,
-            }
-        )
-        return run.seed, start_run(folder, settings)
+    def make_settings() -> dict[str, Any]:
+        return run.with_form().settings(network) | {
+            "methods": asked.describe(),
+            "metrics": {", ".join(metric.names): described(metric) for metric in scored},
+            "higher_is_better": {
+                name: metric.higher_is_better for metric in scored for name in metric.names
+            },
+            "layer": asked.describe_layer(),
+            "interpolate_mode": interpolate_mode,
+            "max_examples_per_batch": max_examples_per_batch,
+        }
 
     with joined_processes(run.device) as processes:
-        first_seed, finished = processes.from_first(start)
-        run = dataclasses.replace(run, seed=first_seed)
-        mine = [b for b in range(run.batches) if b not in finished]
-        mine = mine[processes.rank :: processes.size]
-        found: list[BatchRecord] = []
+        settings, finished = begin(processes, folder, make_settings)
+        run = dataclasses.replace(run, seed=settings["seed"], form=settings["inputs"])
+        done, checked = processes.from_first(lambda: _looked_through(run, finished, strict=strict))
+        mine = [b for b in range(run.batches) if b not in done][processes.rank :: processes.size]
+        said = settings | checked | {"processes": processes.size}
         shown = show_progress and processes.is_first
+        found: list[BatchRecord] = []
+        if len(done) == run.batches and not os.access(folder, os.W_OK):  # it is only looked at
+            return sum_up(folder, said, finished.values()) if processes.is_first else None
         # The folder is this run's until its last file is written.
-        with closing(Journal(folder, processes.rank)) as journal:
+        with closing(Journal(folder, processes.rank, settings)) as journal:
+            scorer = Scorer(run, asked, scored, max_examples_per_batch, strict)
             with closing(_with_progress(run.load(mine), run, mine, show_progress=shown)) as batches:
                 for number, loaded in batches:
-                    record = _score(run, number, loaded, asked, scored, max_examples_per_batch)
+                    record = scorer.score(number, loaded)
                     journal.append(record)
                     found.append(record)
             everything = processes.gather(found)
             if not processes.is_first:
                 return None
-            records = [*finished.values(), *(record for part in everything for record in part)]
-            settings["processes"] = processes.size
-            summed_up = sum_up(folder, settings, records)
+            finished |= {record.batch: record for part in everything for record in part}
+            if processes.size > 1:
+                complete(folder, journal, finished.values())
+            summed_up = sum_up(folder, said, finished.values())
             try:
                 summed_up.save(folder)
             except DataError as error:
@@ -156,55 +168,16 @@ def benchmark(
             return summed_up
 
 
-def _score(
-    run: Run,
-    number: int,
-    loaded: LoadedBatch,
-    methods: MethodSet,
-    metrics: Sequence[Metric],
-    max_examples_per_batch: int,
-) -> BatchRecord:
-    """Return what a batch has to say."""
-    skipped = tuple(SkippedImage(i, run.name(i), reason) for i, reason in loaded.skipped)
-    if not loaded.items:
-        return BatchRecord(number, skipped=skipped)
-    first, last = loaded.images[0], loaded.images[-1]
-    where = f"images {first} ({run.name(first)}) to {last} ({run.name(last)})"
-    try:
-        inputs = torch.stack([torch.as_tensor(item[0]) for item in loaded.items])
-        masks = masks_of(loaded.items)
-        target = run.targets(loaded)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            comparison = compare_methods(
-                methods,
-                metrics,
-                inputs.to(run.device),
-                target,
-                masks=masks,
-                seed=run.seed,
-                images=loaded.images,
-                max_examples_per_batch=max(max_examples_per_batch, len(inputs)),
-                show_progress=False,
-            )
-    except (ValueError, RuntimeError) as error:
-        raise DataError(f"{where}: {error}") from error
-    targets = comparison.target
-    images = {
-        image: ScoredImage(
-            run.name(image),
-            targets[place] if isinstance(targets, list) else targets,
-            None if masks is None else float(masks[place].float().mean()),
-            digest_of(
-                inputs[place],
-                targets[place] if isinstance(targets, list) else targets,
-                None if masks is None else masks[place],
-            ),
-        )
-        for place, image in enumerate(loaded.images)
-    }
-    notes = tuple(dict.fromkeys(str(one.message) for one in caught))
-    return BatchRecord.of(number, comparison.rows, images, skipped, notes, comparison.layer)
+def _looked_through(
+    run: Run, finished: Mapping[int, BatchRecord], *, strict: bool
+) -> tuple[frozenset[int], dict[str, str]]:
+    """Return which batches are finished, and how their data was compared with what it is now."""
+    for record in finished.values():
+        if strict and record.skipped:
+            one = record.skipped[0]
+            raise DataError(f"image {one.image} ({one.name}) was skipped: {one.reason}")
+    checked = {"data checked": check_data(run, finished.values())} if finished else {}
+    return frozenset(finished), checked
 
 
 def _with_progress(

@@ -70,7 +70,10 @@ class ScoreColumns(NamedTuple):
     def rows(self, images: Iterable[int], method: str, metric: str) -> Iterator[ScoreRow]:
         """Yield the scores as rows."""
         for place, image in enumerate(images):
-            error, low, high = (None if one is None else one[place] for one in self[1:4])
+            error, low, high = (
+                None if column is None else column[place]
+                for column in (self.standard_error, self.low, self.high)
+            )
             reason = self.reasons.get(place, "")
             yield ScoreRow(image, method, metric, self.values[place], error, low, high, reason)
 

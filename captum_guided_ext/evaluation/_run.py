@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,21 +16,29 @@ from torch.utils.data import (
 )
 
 from captum_guided_ext.errors import DataError, ModelError
+from captum_guided_ext.evaluation._items import form_of, item_of
 from captum_guided_ext.networks import Network, rank_of
-from captum_guided_ext.output import identity_of_data, identity_of_model, versions
-from captum_guided_ext.pictures import LoadedBatch, load_batches
+from captum_guided_ext.output import described, identity_of_data, identity_of_model, versions
+from captum_guided_ext.pictures import load_batches
 from captum_guided_ext.sampling import a_seed, check_positive_count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     import torch
     from torch.utils.data import Dataset
 
+    from captum_guided_ext.evaluation._items import Item
+    from captum_guided_ext.pictures import LoadedBatch
+
 
 @dataclass(frozen=True)
 class Run:
-    """Which images are visited, and how they are cut into batches."""
+    """Which images are visited, and how they are cut into batches.
+
+    ``form`` is that of every input, as :func:`captum_guided_ext.evaluation._items.form_of` says it;
+    None where nothing is known.
+    """
 
     data: Dataset[Any]
     device: torch.device
@@ -37,6 +47,7 @@ class Run:
     images: int
     batch_size: int
     workers: int
+    form: str | None = None
 
     @classmethod
     def of(
@@ -50,7 +61,8 @@ class Run:
         generator: torch.Generator | None,
         seed: int | None,
     ) -> Run:
-        workers = 0
+        # Files are read while the network computes.
+        workers = 1 if getattr(data, "reads_files", False) else 0
         if isinstance(data, DataLoader):
             picks = data.sampler if type(data.batch_sampler) is BatchSampler else data.batch_sampler
             whole = not isinstance(picks, RandomSampler) or picks.num_samples == len(
@@ -93,34 +105,51 @@ class Run:
         return {
             "data": identity_of_data(self.data),
             "images": self.images,
+            "inputs": self.form,
             "batch_size": self.batch_size,
             "target": self.target,
             "seed": self.seed,
             "model": identity_of_model(network.model, name=network.name, weights=network.weights),
+            "preprocessing": _preprocessing(network),
             "device": self.device.type,
             "versions": versions(),
         }
 
+    def with_form(self) -> Run:
+        """Return the run with the form of the first input that can be read."""
+        for loaded in self.read([image] for image in range(self.images)):
+            for raw in loaded.items:
+                with suppress(DataError):
+                    return dataclasses.replace(self, form=form_of(item_of(raw, None).x))
+        return self
+
+    def read(self, batches: Iterable[Sequence[int]]) -> Generator[LoadedBatch, None, None]:
+        """Read these images, in order."""
+        return load_batches(self.data, list(batches), workers=self.workers)
+
     def load(self, batches: Sequence[int]) -> Iterator[tuple[int, LoadedBatch]]:
         """Read these batches, in order."""
         size = self.batch_size
-        indices = [list(range(b * size, min((b + 1) * size, self.images))) for b in batches]
-        return zip(batches, load_batches(self.data, indices, workers=self.workers), strict=True)
+        indices = [range(b * size, min((b + 1) * size, self.images)) for b in batches]
+        return zip(batches, self.read(indices), strict=True)
+
+    def item(self, raw: Sequence[Any]) -> Item:
+        """Return what is scored of an image; raise ``DataError`` if it cannot be."""
+        return item_of(raw, self.form, with_label=self.target == "label")
 
     def name(self, image: int) -> str:
         """Return what the data calls an image."""
         name = getattr(self.data, "name", None)
         return str(name(image)) if callable(name) else str(image)
 
-    def targets(self, loaded: LoadedBatch) -> Any:
-        """Return what is explained of a batch: the labels, or the word for a place in the order."""
-        if self.target != "label":
-            return self.target
-        labels = [item[1] if len(item) > 1 else None for item in loaded.items]
-        if None in labels:
-            image = loaded.images[labels.index(None)]
-            raise DataError(
-                f"image {image} ({self.name(image)}) has no label: explain the prediction "
-                '(target="prediction")'
-            )
-        return [int(label) for label in labels if label is not None]
+    def stamp(self, image: int) -> str:
+        """Return what an image looks like from outside; empty where the data does not say."""
+        stamp = getattr(self.data, "stamp", None)
+        return str(stamp(image)) if callable(stamp) else ""
+
+
+def _preprocessing(network: Network) -> dict[str, Any]:
+    """Return how a picture becomes the network's input."""
+    names = ("resize_size", "crop_size", "interpolation", "mean", "std", "mode")
+    said = {name: getattr(network, name) for name in names}
+    return said | {"to_tensor": network.to_tensor and described(network.to_tensor)}

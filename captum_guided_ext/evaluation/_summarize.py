@@ -11,7 +11,7 @@ import torch
 
 from captum_guided_ext.errors import DataError
 from captum_guided_ext.evaluation._benchmark_result import Benchmark
-from captum_guided_ext.evaluation._journal import changes, read_records
+from captum_guided_ext.evaluation._journal import changes, damaged_lines, read_records
 from captum_guided_ext.evaluation._scores import Scores, Series
 from captum_guided_ext.evaluation._summary import summarise
 
@@ -66,14 +66,22 @@ def sum_up(folder: Path, settings: Mapping[str, Any], records: Iterable[BatchRec
             yield record
 
     scores = Scores.of(told())
-    used = {"layer": ", ".join(sorted(layers))} if layers else {}
+    if len(layers) > 1:
+        raise DataError(
+            f"Grad-CAM was made at different layers, {' and '.join(sorted(layers))}: say which with "
+            "layer"
+        )
+    used = {"layer": next(iter(layers))} if layers else {}
+    counted = Counter(note for _, note in sorted(notes))
+    if damaged := damaged_lines(folder):
+        counted["damaged lines of rows were set aside, and their batches computed again"] = damaged
     areas = [one.object_area for one in images.values() if one.object_area is not None]
     return Benchmark(
         scores=scores,
         summary=tuple(summarise(scores, settings["higher_is_better"])),
         images={image: images[image] for image in sorted(images)},
         skipped=tuple(sorted(skipped)),
-        notes=Counter(note for _, note in sorted(notes)),
+        notes=counted,
         object_area=sum(areas) / len(areas) if areas else None,
         folder=folder,
         settings=dict(settings) | used,

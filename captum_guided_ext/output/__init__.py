@@ -12,6 +12,7 @@ from captum_guided_ext.output._figures import (
 )
 from captum_guided_ext.output._files import (
     remove_leftovers,
+    sync_folder,
     writable_folder,
     write_files,
     write_whole,
@@ -48,6 +49,7 @@ __all__ = [
     "png",
     "remove_leftovers",
     "sections",
+    "sync_folder",
     "versions",
     "wrapped",
     "writable_folder",

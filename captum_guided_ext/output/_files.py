@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -16,17 +17,32 @@ if TYPE_CHECKING:
 def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write a file so that a reader sees all of it or the one that was there before.
 
+    It is on the disk when this returns.
+
     Args:
         path: The file.
         content: Its bytes; of a large one in pieces.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.part")
     try:
         with temporary.open("wb") as file:
             file.writelines([content] if isinstance(content, bytes) else content)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names of a folder's files are on the disk, where the system can say so."""
+    with suppress(OSError):  # not every system opens a folder, nor every file system syncs one
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager

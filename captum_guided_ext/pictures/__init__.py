@@ -1,6 +1,6 @@
 """Pictures, regions of them, and data sets of them."""
 
-from captum_guided_ext.pictures._batches import LoadedBatch, load_batches, masks_of
+from captum_guided_ext.pictures._batches import LoadedBatch, load_batches
 from captum_guided_ext.pictures._dataset import PictureDataset
 from captum_guided_ext.pictures._photos import Photo, demo_photo, open_photo
 from captum_guided_ext.pictures._reading import open_picture
@@ -20,7 +20,6 @@ __all__ = [
     "lay_regions",
     "load_batches",
     "load_regions",
-    "masks_of",
     "open_data",
     "open_photo",
     "open_picture",

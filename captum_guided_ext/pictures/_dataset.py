@@ -92,14 +92,27 @@ class PictureDataset(Dataset[tuple[Tensor, int | None, Tensor | None]]):
         """Return the name of one picture."""
         return self._pictures.name(index)
 
+    def stamp(self, index: int) -> str:
+        """Return what one picture's files look like from outside; empty where there are none."""
+        stamp = getattr(self._pictures, "stamp", None)
+        return "" if stamp is None else str(stamp(index))
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether a picture is read from its file, which another process may do ahead of time."""
+        return bool(getattr(self._pictures, "reads_files", False))
+
     def describe(self) -> dict[str, Any]:
         """Return what the data is, so that a change of it is noticed."""
         names = "\n".join(self.name(index) for index in range(len(self)))
-        return {
+        said = {
             "description": self._pictures.description,
             "digest of names": hashlib.sha256(names.encode()).hexdigest()[:16],
-            "digest of pictures, labels and masks": self._pictures.fingerprint()[:16],
         }
+        fingerprint = getattr(self._pictures, "fingerprint", None)
+        if fingerprint is not None:
+            said["digest of pictures, labels and masks"] = fingerprint()[:16]
+        return said
 
 
 def _opened(data: str | Path | Pictures, masks: str | Path | None, limit: int | None) -> Pictures:

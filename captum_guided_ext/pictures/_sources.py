@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import math
@@ -45,6 +44,10 @@ class Case:
 class Pictures(Protocol):
     """A data set of pictures.
 
+    It may have a ``fingerprint()`` as well, which changes when the pictures, labels or masks do; a
+    ``stamp(index)`` in words, which changes when a picture's files do; and ``reads_files``, which
+    says that another process should read them ahead.
+
     Attributes:
         description: Where it comes from, in words.
         labels: Names of the classes that labels are indices of; empty where there are none.
@@ -63,9 +66,6 @@ class Pictures(Protocol):
 
     def name(self, index: int) -> str:
         """Return the name of one picture, without reading it."""
-
-    def fingerprint(self) -> str:
-        """Return what changes when the pictures, labels or masks do."""
 
 
 def open_data(spec: str, *, masks: str | Path | None = None, limit: int | None = None) -> Pictures:
@@ -115,6 +115,8 @@ class _Demo:
 
 
 class _Folder:
+    reads_files = True
+
     def __init__(self, folder: Path, masks: Path | None, limit: int | None) -> None:
         if folder.is_file():
             raise DataError(f"{folder} is a file: data is a folder, demo or idx:IMAGES,LABELS")
@@ -152,14 +154,18 @@ class _Folder:
     def name(self, index: int) -> str:
         return self._samples[index][0].relative_to(self._folder).as_posix()
 
-    def fingerprint(self) -> str:
-        masks = [] if self._masks is None else [self._mask_path(path) for path, _ in self._samples]
-        digest = hashlib.sha256()
-        for file in (*(path for path, _ in self._samples), *masks):
-            digest.update(f"{file.name}\n".encode())
-            with contextlib.suppress(OSError):  # one that cannot be read is skipped later
-                digest.update(file.read_bytes())
-        return digest.hexdigest()
+    def stamp(self, index: int) -> str:
+        """Return sizes and times of the picture's file and its mask's; empty if one is not there.
+
+        They cost no reading.
+        """
+        path, _ = self._samples[index]
+        files = (path,) if self._masks is None else (path, self._mask_path(path))
+        try:
+            found = [file.stat() for file in files]
+        except OSError:
+            return ""
+        return ":".join(f"{one.st_size}:{one.st_mtime_ns}" for one in found)
 
     def _mask_path(self, path: Path) -> Path:
         assert self._masks is not None  # noqa: S101 - asked for only where there are masks

@@ -15,7 +15,7 @@ import small_benchmark as small
 
 from captum_guided_ext import cli
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.evaluation._journal import Journal
+from captum_guided_ext.evaluation._journal import Journal, read_records
 
 
 def torchrun(*arguments, **environment):
@@ -39,6 +39,10 @@ def torchrun(*arguments, **environment):
 def rows(folder):
     """Return how many batches each process has finished."""
     return [path.read_bytes().count(b"\n") for path in sorted(folder.glob("rows-*"))]
+
+
+def settings_of(folder):
+    return read_records(folder)[0]
 
 
 def complaint(folder, rank):
@@ -156,7 +160,7 @@ def test_a_mistake_that_another_process_finds_is_said_by_that_one(tmp_path):
 
 
 def test_a_part_that_is_being_written_ends_both(command, finished, tmp_path):
-    with closing(Journal(finished, 1)):
+    with closing(Journal(finished, 1, settings_of(finished))):
         processes = small.start_many(2, command(finished), tmp_path)
         assert small.codes(processes) == [1, 2]
     assert re.search(r"another process is writing to .*rows-1\.jsonl", complaint(tmp_path, 1))
@@ -185,7 +189,7 @@ def test_another_process_that_writes_there_is_refused_and_not_disturbed(command,
 
 def test_a_refused_process_leaves_what_the_other_is_writing(command, finished):
     half = finished / f".scores.csv.{os.getppid()}.part"
-    with closing(Journal(finished, 0)):
+    with closing(Journal(finished, 0, settings_of(finished))):
         half.write_bytes(b"half")
         assert cli.main(command(finished)) == 2
     assert half.exists()
@@ -196,7 +200,7 @@ def test_the_folder_is_kept_until_the_last_file_is_written(command, finished, mo
 
     def draw_meanwhile(*_):
         with pytest.raises(DataError, match="another process is writing"):
-            Journal(finished, 0)
+            Journal(finished, 0, settings_of(finished))
         tried.append(True)
         return b""
 

@@ -80,9 +80,10 @@ def test_rows_come_back_whatever_their_order():
 
 
 def test_a_number_that_json_does_not_have_is_not_written():
+    columns = ScoreColumns([float("nan")], None, None, None, {})
+    record = BatchRecord(0, {0: ScoredImage("a", 0, None)}, {"m": {"n": columns}})
     with pytest.raises(ValueError, match="not JSON compliant"):
-        columns = ScoreColumns([float("nan")], None, None, None, {})
-        BatchRecord(0, {0: ScoredImage("a", 0, None)}, {"m": {"n": columns}}).to_json()
+        record.to_json()
 
 
 MALFORMED = {

@@ -1,6 +1,7 @@
 """A benchmark that is killed, meets a full disk or is asked again ends with the rows it should."""
 
 import functools
+import json
 import os
 import random
 import re
@@ -19,8 +20,20 @@ from PIL import Image
 import captum_guided_ext as cg
 from captum_guided_ext import cli
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.evaluation._journal import Journal, start_run
-from captum_guided_ext.evaluation._records import BatchRecord, ScoredImage, SkippedImage
+from captum_guided_ext.evaluation._journal import (
+    Journal,
+    damaged_lines,
+    digest_of_settings,
+    read_records,
+    start_run,
+)
+from captum_guided_ext.evaluation._lines import line_of, run_of
+from captum_guided_ext.evaluation._records import (
+    BatchRecord,
+    ScoreColumns,
+    ScoredImage,
+    SkippedImage,
+)
 from captum_guided_ext.evaluation._rows import ScoreRow
 
 SETTINGS = {"seed": 1}
@@ -44,9 +57,17 @@ def refused(capsys):
 
 
 def assert_as_uninterrupted(folder, whole):
-    for name in small.SUMMARIES:
+    assert report(folder) == report(whole)
+    for name in set(small.SUMMARIES) - {"summary.json"}:
         assert (folder / name).read_bytes() == (whole / name).read_bytes()
     assert {path.name for path in folder.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def report(folder):
+    """Return what a run says of itself, but for how its data was looked at when it went on."""
+    said = json.loads((folder / "summary.json").read_text())
+    said["settings"].pop("data checked", None)
+    return said
 
 
 def test_killed_at_random_moments(command, whole, tmp_path):
@@ -96,7 +117,7 @@ def test_a_last_line_cut_anywhere_is_dropped(tmp_path):
         BatchRecord(1, skipped=(SkippedImage(2, "b", "no\n"),)),
     ]
     assert start_run(tmp_path, SETTINGS) == {}
-    with closing(Journal(tmp_path, 0)) as journal:
+    with closing(Journal(tmp_path, 0, SETTINGS)) as journal:
         for record in records:
             journal.append(record)
     (file,) = tmp_path.glob("rows-*")
@@ -106,7 +127,7 @@ def test_a_last_line_cut_anywhere_is_dropped(tmp_path):
     for cut in range(first, len(written)):
         file.write_bytes(written[:cut])
         assert start_run(tmp_path, SETTINGS) == {0: records[0]}
-        with closing(Journal(tmp_path, 0)) as journal:
+        with closing(Journal(tmp_path, 0, SETTINGS)) as journal:
             assert file.read_bytes() == written[:first]
             journal.append(records[1])
         assert file.read_bytes() == written
@@ -137,9 +158,12 @@ def test_what_a_kill_before_the_settings_leaves_behind_is_removed(command, whole
 def test_a_finished_run_computes_nothing_and_makes_a_lost_file_again(tmp_path):
     network, data, folder = small.cnn(), small.dataset(), tmp_path / "run"
     options = {"output": folder, "show_progress": False, "n_perturb_samples": 2}
-    first = cg.benchmark(network, data, **options)
-    before = small.contents(folder)
+    rows = cg.benchmark(network, data, **options).rows
     assert network.examples > 0
+    first = cg.benchmark(network, data, **options)
+    assert first.rows == rows
+    assert first.settings["data checked"] == "all 7 images by content"
+    before = small.contents(folder)
     network.examples = 0
     for name in small.SUMMARIES:
         (folder / name).unlink()
@@ -205,7 +229,8 @@ def test_other_masks_are_refused(data, tmp_path, refused):
     arguments = small.command(data, tmp_path / "run", "--metrics", "relevance_mass")
     assert cli.main([*arguments, "--masks", str(tmp_path / "none")]) == 0
     # Every score would be 1 instead of 0.
-    refused(tmp_path / "run", [*arguments, "--masks", str(tmp_path / "all")], OTHER_DATA, CHOOSE)
+    words = r"image 0 \(0/0\.png\) has changed since it was scored: its label or mask is another"
+    refused(tmp_path / "run", [*arguments, "--masks", str(tmp_path / "all")], words)
 
 
 def test_other_digits_under_the_same_names_are_refused(tmp_path, refused):
@@ -219,18 +244,155 @@ def test_other_digits_under_the_same_names_are_refused(tmp_path, refused):
     refused(tmp_path / "run", arguments(), OTHER_DATA, CHOOSE)
 
 
-def test_rows_or_settings_that_cannot_be_read_are_refused(command, finished, refused):
-    arguments = command(finished)
-    rows, settings = finished / "rows-0.jsonl", finished / "run.json"
-    written, wanted = rows.read_bytes(), settings.read_bytes()
-    settings.write_bytes(wanted[:50])
-    refused(finished, arguments, r"run\.json cannot be read .*: empty the folder")
-    settings.unlink()
-    refused(finished, arguments, r"holds rows without their settings \(run\.json\): empty it")
-    settings.write_bytes(wanted)
-    first = written.index(b"\n")
-    rows.write_bytes(bytes(first) + written[first:])  # as a power failure may leave a file
-    refused(finished, arguments, r"rows-0\.jsonl cannot be read .*: empty the folder")
+def flip(content, bit):
+    """Return bytes with one bit changed."""
+    flipped = bytearray(content)
+    flipped[bit // 8] ^= 1 << bit % 8
+    return bytes(flipped)
+
+
+def written_rows(folder, count=6):
+    """Write a run of some batches, one image each, and return the records."""
+    assert start_run(folder, SETTINGS) == {}
+    records = {
+        batch: BatchRecord.of(
+            batch, [ScoreRow(batch, "é", "m", 1.5 + batch)], {batch: ScoredImage("a", 3, None)}
+        )
+        for batch in range(count)
+    }
+    with closing(Journal(folder, 0, SETTINGS)) as journal:
+        for record in records.values():
+            journal.append(record)
+    return records
+
+
+def test_a_flipped_bit_of_the_rows_is_never_read(tmp_path):
+    records = written_rows(tmp_path)
+    rows, aside = tmp_path / "rows-0.jsonl", tmp_path / "damaged-0.jsonl"
+    written = rows.read_bytes()
+    ends = [place for place, byte in enumerate(written) if byte == ord("\n")]
+    draw = random.Random(7)
+    bits = draw.sample(range(8 * len(written)), 200) + [8 * end + draw.randrange(8) for end in ends]
+    for bit in bits:
+        rows.write_bytes(flip(written, bit))
+        found = start_run(tmp_path, SETTINGS)
+        assert found.items() <= records.items()
+        in_newline = bit // 8 in ends[:-1]
+        assert len(found) == len(records) - 1 - in_newline
+        with closing(Journal(tmp_path, 0, SETTINGS)) as journal:
+            assert start_run(tmp_path, SETTINGS) == found
+            for batch in records.keys() - found.keys():
+                journal.append(records[batch])
+        assert start_run(tmp_path, SETTINGS) == records
+        # A changed bit may be another line's end; then both halves are damaged.
+        assert damaged_lines(tmp_path) in (1, 2)
+        aside.unlink()
+    assert {path.name for path in tmp_path.iterdir()} == {"run.json", "rows-0.jsonl"}
+
+
+def test_a_flipped_bit_of_the_settings_is_noticed(tmp_path):
+    records = written_rows(tmp_path)
+    file = tmp_path / "run.json"
+    written = file.read_bytes()
+    for bit in random.Random(8).sample(range(8 * len(written)), 60):
+        file.write_bytes(flip(written, bit))
+        # The rows say whose they are, and the settings are written anew, or have not changed.
+        assert start_run(tmp_path, SETTINGS) == records
+        assert read_records(tmp_path)[0] == SETTINGS
+        file.write_bytes(flip(written, bit))
+        with pytest.raises(DataError, match=r"holds rows of other settings(: seed was 1|, and)"):
+            start_run(tmp_path, {"seed": 2})
+
+
+def test_damaged_rows_are_computed_again_and_said(command, finished, whole, tmp_path):
+    rows = finished / "rows-0.jsonl"
+    lines = rows.read_bytes().splitlines(keepends=True)
+    first, half = len(lines[0]), len(lines[0]) + len(lines[1]) // 2
+    rows.write_bytes(b"".join([bytes(first), flip(b"".join(lines), 8 * half)[first:]]))
+    assert cli.main(command(finished)) == 0
+    assert (finished / "scores.csv").read_bytes() == (whole / "scores.csv").read_bytes()
+    assert sorted(rows.read_bytes().splitlines(keepends=True)) == sorted(lines)
+    assert len(lines) == 6
+    said = json.loads((finished / "summary.json").read_text())["notes"]
+    assert [count for note, count in said.items() if "computed again" in note] == [1]
+
+
+def test_settings_that_are_lost_are_written_anew_or_refused(command, finished, refused):
+    arguments, settings = command(finished), finished / "run.json"
+    wanted = settings.read_bytes()
+    for damage in (settings.unlink, lambda: settings.write_bytes(wanted[:50])):
+        damage()
+        other = command(finished, "--seed", "1")
+        refused(finished, other, r"rows of other settings, and run\.json.*lost or damaged", CHOOSE)
+        with pytest.raises(DataError, match=r"no run: there is no|run\.json is damaged: run the"):
+            read_records(finished)
+        assert cli.main(arguments) == 0
+        assert settings.read_bytes() == wanted
+
+
+def test_rows_of_0_1_0_are_refused_by_name(finished, refused, command):
+    old = b'{"batch": 0, "rows": [], "images": {}, "skipped": [], "notes": []}\n'
+    (finished / "rows-0.jsonl").write_bytes(old)
+    refused(finished, command(finished), r"rows that version 0\.1\.0 wrote", CHOOSE)
+    (finished / "run.json").write_text('{"seed": 0, "batch_size": 2}')
+    refused(finished, command(finished), r"rows that version 0\.1\.0 wrote", CHOOSE)
+
+
+def test_rows_of_another_run_are_not_mixed_in(tmp_path):
+    records = written_rows(tmp_path / "one")
+    start_run(tmp_path / "other", {"seed": 2})
+    with closing(Journal(tmp_path / "other", 1, {"seed": 2})) as journal:
+        journal.append(records[0])
+    copied = (tmp_path / "other" / "rows-1.jsonl").read_bytes()
+    (tmp_path / "one" / "rows-1.jsonl").write_bytes(copied)
+    (tmp_path / "one" / "rows-0.jsonl").write_bytes(b"")
+    assert list(read_records(tmp_path / "one")[1]) == []
+    with closing(Journal(tmp_path / "one", 1, SETTINGS)):
+        assert (tmp_path / "one" / "damaged-1.jsonl").read_bytes() == copied
+    assert (tmp_path / "one" / "rows-1.jsonl").read_bytes() == b""
+
+
+def test_a_run_that_failed_before_its_first_row_locks_nothing(tmp_path):
+    start_run(tmp_path, SETTINGS)
+    journal = Journal(tmp_path, 0, SETTINGS)
+    with pytest.raises(DataError, match="another process is writing"):
+        start_run(tmp_path, {"seed": 2})
+    journal.close()
+    assert start_run(tmp_path, {"seed": 2}) == {}
+    assert read_records(tmp_path)[0] == {"seed": 2}
+
+
+def test_a_finished_run_is_read_where_nothing_can_be_written(
+    command, finished, capsys, monkeypatch
+):
+    assert cli.main(command(finished)) == 0
+    table, expected = capsys.readouterr().out, small.contents(finished)
+
+    def refuse(path, flags, *more, **options):
+        assert flags & os.O_ACCMODE == os.O_RDONLY, path
+        return real(path, flags, *more, **options)
+
+    real = os.open
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "access", lambda _, mode: mode != os.W_OK)
+    assert cli.main(command(finished)) == 0
+    assert capsys.readouterr().out == table
+    assert small.contents(finished) == expected
+
+
+def test_a_hundred_thousand_images_are_read_in_seconds(tmp_path):
+    start_run(tmp_path, SETTINGS)
+    draw = random.Random(1)
+    columns = [draw.random() for _ in range(8)]
+    scores = {m: {n: ScoreColumns(columns, columns, None, None, {}) for n in "abcdef"}
+              for m in "xyz"}  # fmt: skip
+    image = ScoredImage("class/name.png", 3, 0.5, "0" * 16, "1234:1600000000000000000")
+    lines = [line_of(BatchRecord(b, {8 * b + i: image for i in range(8)}, scores),
+                     run_of(digest_of_settings(SETTINGS))) for b in range(1250)]  # fmt: skip
+    (tmp_path / "rows-0.jsonl").write_bytes(b"".join(lines))
+    started = time.process_time()
+    assert sum(len(record.images) for record in read_records(tmp_path)[1]) == 10_000
+    assert time.process_time() - started < 0.5
 
 
 def no_room(*_):

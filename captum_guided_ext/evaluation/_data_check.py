@@ -1,0 +1,119 @@
+"""Whether the data of a run that goes on is what was scored."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from captum_guided_ext.errors import DataError
+from captum_guided_ext.evaluation._identity import OF_INPUT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from captum_guided_ext.evaluation._records import BatchRecord, ScoredImage
+    from captum_guided_ext.evaluation._run import Run
+
+_SECONDS = 3.0  # for a sample of the contents, where not all of them are asked for
+_AT_A_TIME = 64
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+def check_data(run: Run, records: Iterable[BatchRecord]) -> str:
+    """Compare what was scored with what the data has now, and return in words what was compared.
+
+    The names of all images, and their stamps where the data has any; the contents of those whose
+    stamp is another one; and, for about three seconds, those of the others, in an order that is
+    spread over the data, the first and the last ones to begin with.
+
+    Raises:
+        DataError: for an image that is not what was scored.
+    """
+    images: dict[int, ScoredImage] = {}
+    for record in records:
+        images |= record.images
+        for one in record.skipped:
+            _check_name(run, one.image, one.name)
+    for image, scored in images.items():
+        _check_name(run, image, scored.name)
+    stamped = {image: scored.stamp for image, scored in images.items() if scored.stamp}
+    touched = [image for image, stamp in stamped.items() if run.stamp(image) != stamp]
+    _compare(run, images, touched, math.inf)
+    others = sorted(images.keys() - set(touched))
+    compared = len(touched) + _compare(run, images, list(_spread(others)), _SECONDS)
+    count = len(images)
+    if compared == count:
+        return f"all {count} images by content"
+    stamps = f"all {count} by size and time, " if len(stamped) == count else ""
+    return f"{stamps}{compared} of {count} images by content"
+
+
+def _compare(
+    run: Run, images: Mapping[int, ScoredImage], order: Sequence[int], seconds: float
+) -> int:
+    """Compare contents for a time; return how many were compared."""
+    compared, end = 0, time.monotonic() + seconds
+    with closing(run.read(_growing(order))) as batches:
+        for loaded in batches:
+            for image, reason in loaded.skipped:
+                raise _changed(image, images, f"it cannot be read: {reason}")
+            for image, raw in zip(loaded.images, loaded.items, strict=True):
+                try:
+                    digest = run.item(raw).digest
+                except DataError as error:
+                    raise _changed(image, images, str(error)) from error
+                _check_digest(image, images, digest)
+            compared += len(loaded.images)
+            if time.monotonic() > end:
+                break
+    return compared
+
+
+def _spread(images: Sequence[int]) -> Iterator[int]:
+    """Yield the first, the last, and the others in steps that leave no large gap."""
+    count = len(images)
+    step = round(count * _GOLDEN) or 1
+    while math.gcd(step, count) > 1:
+        step += 1
+    ends = {0, count - 1}
+    places = (place * step % count for place in range(count))
+    for place in (*sorted(ends), *(one for one in places if one not in ends)):
+        if count:
+            yield images[place]
+
+
+def _growing(order: Sequence[int]) -> list[Sequence[int]]:
+    """Cut an order into pieces, small ones first: a picture may take long to read."""
+    pieces, start, size = [], 0, 2
+    while start < len(order):
+        pieces.append(order[start : start + size])
+        start, size = start + size, min(2 * size, _AT_A_TIME)
+    return pieces
+
+
+def _check_name(run: Run, image: int, was: str) -> None:
+    if (now := run.name(image)) != was:
+        raise _other(f"image {image} was {was}, and is {now} now")
+
+
+def _check_digest(image: int, images: Mapping[int, ScoredImage], digest: str) -> None:
+    was = images[image].digest
+    if digest == was:
+        return
+    same_input = digest[:OF_INPUT] == was[:OF_INPUT]
+    same_rest = digest[OF_INPUT:] == was[OF_INPUT:]
+    what = "input" if same_rest else "label or mask" if same_input else "input, and label or mask,"
+    raise _changed(image, images, f"its {what} is another one")
+
+
+def _changed(image: int, images: Mapping[int, ScoredImage], how: str) -> DataError:
+    return _other(f"image {image} ({images[image].name}) has changed since it was scored: {how}")
+
+
+def _other(what: str) -> DataError:
+    return DataError(
+        f"{what}. Choose another folder for the results, or give the data as it was; data that "
+        "draws its images at random cannot go on"
+    )
