@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from captum_guided_ext.output import (
     percent,
     png,
     wrapped,
+    write_files,
 )
 from captum_guided_ext.sampling import FEWEST
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 _NOTES = 3  # shown of what the methods warned of
 _SKIPPED = 20  # shown of the images that were left out
+_PIECE = 2**20  # bytes read at a time
 _OF_THE_IMAGE = ("name", "target", "object_area")
 
 
@@ -117,15 +120,64 @@ class Benchmark(Result):
 
         return Table((*COLUMNS[:-1], *_OF_THE_IMAGE, COLUMNS[-1]), blocks, COLUMNS[4:])
 
+    def save(self, folder: str | Path) -> tuple[Path, ...]:
+        """Write it to a folder, as every result; rows that are there already are not written again.
+
+        Args:
+            folder: Where to. Files of these names that are there are replaced.
+
+        Returns:
+            The files.
+
+        Raises:
+            DataError: if the folder cannot be written to.
+        """
+        folder, files = Path(folder), dict(self._files())
+        names = tuple(files)
+        checksum = _checksum_of_rows(folder, self.scores.digest())
+        if checksum is not None:
+            del files["scores.csv"]
+            files["summary.json"] = self._told(checksum)
+        write_files(folder, files)
+        return tuple(folder / name for name in names)
+
     def _files(self) -> dict[str, bytes | Iterable[bytes]]:
         lines = [dataclasses.asdict(line) for line in self.summary]
         columns = tuple(column.name for column in dataclasses.fields(SummaryLine))
+        checksum = 0
+
+        def rows() -> Iterator[bytes]:
+            nonlocal checksum
+            for piece in self._table().csv():
+                checksum = zlib.crc32(piece, checksum)
+                yield piece
+
+        def told() -> Iterator[bytes]:  # asked for when the rows are written
+            yield self._told(checksum)
+
         return {
-            "scores.csv": self._table().csv(),
+            "scores.csv": rows(),
             "summary.csv": Table.of_rows(columns, lines).to_csv().encode(),
-            "summary.json": json.dumps(self.to_dict(), indent=2).encode(),
+            "summary.json": told(),
             "summary.png": png(self.plot()),
         }
+
+    def _told(self, checksum: int) -> bytes:
+        of_rows = {"digest": self.scores.digest(), "crc32": checksum}
+        return json.dumps(self.to_dict() | {"scores.csv": of_rows}, indent=2).encode()
+
+
+def _checksum_of_rows(folder: Path, digest: str) -> int | None:
+    """Return the checksum of the rows in a folder, if they are those of this digest, and whole."""
+    try:
+        said = json.loads((folder / "summary.json").read_bytes())["scores.csv"]
+        checksum = 0
+        with (folder / "scores.csv").open("rb") as file:
+            while piece := file.read(_PIECE):
+                checksum = zlib.crc32(piece, checksum)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return checksum if said == {"digest": digest, "crc32": checksum} else None
 
 
 def _paragraphs(found: Benchmark) -> Iterator[Iterable[str]]:

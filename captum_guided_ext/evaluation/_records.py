@@ -173,4 +173,6 @@ class BatchRecord:
 
 
 def _read_columns(values: Any, error: Any, low: Any, high: Any, reasons: Any) -> ScoreColumns:
-    return ScoreColumns(values, error, low, high, {int(k): why for k, why in reasons.items()})
+    return ScoreColumns(
+        values, error, low, high, {int(k): why for k, why in reasons.items()} if reasons else {}
+    )

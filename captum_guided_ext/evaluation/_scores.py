@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -70,6 +71,15 @@ class Scores:
         order = np.argsort(numbers, kind="stable")
         ordered = {name: growing[name].series(len(images), order) for name in sorted(growing)}
         return cls(numbers[order], ordered)
+
+    def digest(self) -> str:
+        """Return what changes when a score does, in 16 hexadecimal digits."""
+        found = hashlib.blake2b(self.images.tobytes(), digest_size=8)
+        for name, series in self.series.items():
+            found.update(repr((name, series.reasons, list(series.optional))).encode())
+            for column in (series.values, *series.optional.values(), series.why):
+                found.update(b"" if column is None else column.tobytes())
+        return found.hexdigest()
 
     @property
     def metrics(self) -> list[str]:
@@ -153,7 +163,10 @@ class _Growing:
 
 def _extend(values: array[float], start: int, more: list[float | None]) -> None:
     values.extend([math.nan] * (start - len(values)))
-    values.extend(math.nan if one is None else one for one in more)
+    try:
+        values.fromlist(cast("list[float]", more))
+    except TypeError:  # a score is missing, which is rare
+        values.fromlist([math.nan if one is None else one for one in more])
 
 
 def _padded(values: array[float], total: int) -> Floats:
