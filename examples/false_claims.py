@@ -18,14 +18,17 @@ METHODS = (6, 13)
 
 
 def equal_normal(draw, methods, images):
+    """Normal scores around a common one of each image."""
     return draw.standard_normal((methods, images)) + draw.standard_normal(images)
 
 
 def equal_lognormal(draw, methods, images, sigma=1.0):
+    """Lognormal scores, half of whose variance is the image's."""
     return np.exp(sigma * math.sqrt(0.5) * equal_normal(draw, methods, images))
 
 
 def equal_lognormal_wide(draw, methods, images):
+    """The same with sigma 1.5."""
     return equal_lognormal(draw, methods, images, 1.5)
 
 
@@ -123,6 +126,7 @@ def lognormal(sigma):
 
 
 def hits(share):
+    """Return scores of 0 and 1, and their true mean."""
     return lambda draw, n: (draw.random(n) < share).astype(float), share
 
 
@@ -136,6 +140,7 @@ MEANS = {
 
 
 def of_hits(values):
+    """Return the interval of a mean of hits."""
     return mean_interval(values, are_hits=True)
 
 
@@ -156,11 +161,13 @@ def coverage(scores, truth, images, samples, seed=0, interval=mean_interval):
 
 
 def table(heads, rows):
+    """Print a Markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
     print("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines), end="\n\n")
 
 
 def main():
+    """Run every cell."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tables", type=int, default=1000, help="tables in each cell")
     tables = parser.parse_args().tables

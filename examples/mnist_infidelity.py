@@ -92,10 +92,12 @@ def methods_of(net, *, nt_samples, baselines):
         "deconvolution_smoothed": smoothed(cg.Deconvolution(net)),
         "guided_backprop": "guided_backprop",
         "guided_backprop_smoothed": smoothed(cg.GuidedBackprop(net)),
-        "guided_backprop_by_modules": by_modules(net),
+        "guided_backprop_by_modules": cg.MethodSpec(by_modules(net), multiplies_by_inputs=False),
         "guided_grad_cam": "guided_grad_cam",
         "guided_grad_cam_smoothed": smoothed(cg.GuidedGradCam(net, "pool2")),
-        "noisy_baseline": best_for_baselines(net, baselines),
+        "noisy_baseline": cg.MethodSpec(
+            best_for_baselines(net, baselines), multiplies_by_inputs=False
+        ),
     }
 
 
@@ -153,18 +155,6 @@ def show_both_ways(net, images, labels):
     print(f"guided backprop by the graph differs from it by {difference:.0%} of its norm")
 
 
-def infidelity_of_a_constant(net, perturbation, samples, images, labels):
-    """Return the mean infidelity of the best constant: it looks neither at I nor at any map."""
-    generator = torch.Generator().manual_seed(2)
-    found = []
-    for image, label in zip(images, labels, strict=True):
-        repeated = (image.expand(samples, *image.shape),)
-        _, (perturbed,) = perturbation.of_batch(repeated, None, range(samples), generator)
-        with torch.no_grad():
-            found.append(net(perturbed)[:, label].var(correction=0))
-    return torch.stack(found).mean().item()
-
-
 def main():
     """Train, score, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -192,11 +182,6 @@ def main():
         "infidelity": (BASELINES, samples),
         "infidelity_square": (squares, squares.count(held_out.shape)),
     }
-    for name, (perturbation, count) in perturbations.items():
-        constant = infidelity_of_a_constant(
-            net, perturbation, count, held_out[:limit], truth[:limit]
-        )
-        print(f"a constant in place of a map has {name} {constant:.4g}")
     found = cg.benchmark(
         net,
         TensorDataset(held_out, truth),

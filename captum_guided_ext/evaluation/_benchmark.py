@@ -8,8 +8,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
-
 from captum_guided_ext import _captum
 from captum_guided_ext.attr import METHODS
 from captum_guided_ext.errors import DataError
@@ -29,6 +27,7 @@ from captum_guided_ext.sampling import check_positive_count
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
+    import torch
     from torch import nn
     from torch.utils.data import DataLoader, Dataset
 

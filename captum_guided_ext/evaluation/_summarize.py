@@ -68,8 +68,8 @@ def sum_up(folder: Path, settings: Mapping[str, Any], records: Iterable[BatchRec
     scores = Scores.of(told())
     if len(layers) > 1:
         raise DataError(
-            f"Grad-CAM was made at different layers, {' and '.join(sorted(layers))}: say which with "
-            "layer"
+            f"Grad-CAM was made at different layers, {' and '.join(sorted(layers))}: say which "
+            "with layer"
         )
     used = {"layer": next(iter(layers))} if layers else {}
     counted = Counter(note for _, note in sorted(notes))
