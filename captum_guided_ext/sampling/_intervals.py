@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 RESAMPLES = 4999  # an odd number: the quantiles that are wanted are those of single resamples
+RESAMPLED_FROM = 10
+"""Below this many samples too many resamples show no spread."""
 RESAMPLED_UP_TO = 3000
 """Above this many samples a mean is normal for all that resampling could show."""
 _SEED = 20190601  # of the resampling; it says nothing about the samples
@@ -61,7 +63,8 @@ def mean_interval(values: Floats, *, are_hits: bool = False) -> Interval:
     """Return a 95 % interval of the mean that the values were drawn from.
 
     Of hits Wilson's (1927) score interval. Of others the studentised bootstrap (Efron & Tibshirani
-    1993, section 12.5), and Student's t above :data:`RESAMPLED_UP_TO` values.
+    1993, section 12.5), and Student's t below :data:`RESAMPLED_FROM` values and above
+    :data:`RESAMPLED_UP_TO`.
 
     Args:
         values: Shape (samples,), finite.
@@ -86,7 +89,7 @@ def mean_interval(values: Floats, *, are_hits: bool = False) -> Interval:
     error = deviation / math.sqrt(count)
     if error <= _TINY * abs(mean):
         return mean, mean
-    if count > RESAMPLED_UP_TO:
+    if not RESAMPLED_FROM <= count <= RESAMPLED_UP_TO:
         below, above = stats.t.ppf(tails, count - 1).tolist()
     else:
         places = np.ceil(tails * RESAMPLES).astype(int)

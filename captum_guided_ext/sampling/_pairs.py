@@ -10,6 +10,7 @@ import numpy as np
 
 from captum_guided_ext.sampling._intervals import (
     CONFIDENCE,
+    RESAMPLED_FROM,
     RESAMPLED_UP_TO,
     RESAMPLES,
     resampled_t,
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-FEWEST = 10
+FEWEST = RESAMPLED_FROM
 """Columns below which nothing is claimed."""
 _WILD = 2  # times Student's t
 _ROUNDING = 1e-5  # of single precision, in sums of a picture's values

@@ -38,8 +38,9 @@ def test_a_means_interval_is_the_studentised_bootstraps():
     assert abs(high + low) > 0.5  # so that an interval that mixes the ends up would be seen
 
 
-def test_of_many_values_a_means_interval_is_students():
-    values = np.random.default_rng(3).gamma(2, size=intervals.RESAMPLED_UP_TO + 1)
+@pytest.mark.parametrize("count", [2, 9, intervals.RESAMPLED_UP_TO + 1])
+def test_of_few_or_many_values_a_means_interval_is_students(count):
+    values = np.random.default_rng(3).gamma(2, size=count)
     expected = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
     assert mean_interval(values) == pytest.approx(expected)
 
