@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _SECONDS = 3.0  # for a sample of the contents, where not all of them are asked for
 _AT_A_TIME = 64
-_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def check_data(run: Run, records: Iterable[BatchRecord]) -> str:
@@ -72,16 +71,14 @@ def _compare(
 
 
 def _spread(images: Sequence[int]) -> Iterator[int]:
-    """Yield the first, the last, and the others in steps that leave no large gap."""
+    """Yield the first, the last, and the others so that those up to any place lie evenly."""
     count = len(images)
-    step = round(count * _GOLDEN) or 1
-    while math.gcd(step, count) > 1:
-        step += 1
-    ends = {0, count - 1}
-    places = (place * step % count for place in range(count))
-    for place in (*sorted(ends), *(one for one in places if one not in ends)):
-        if count:
-            yield images[place]
+    digits = max(count - 1, 1).bit_length()
+    # van der Corput's sequence: the numbers with their binary digits turned round
+    places = (int(f"{number:0{digits}b}"[::-1], 2) for number in range(2**digits))
+    ends = dict.fromkeys((0, count - 1)) if count else {}
+    for place in (*ends, *(one for one in places if one < count and one not in ends)):
+        yield images[place]
 
 
 def _growing(order: Sequence[int]) -> list[Sequence[int]]:

@@ -17,10 +17,10 @@ from captum_guided_ext.output._files import (
     write_files,
     write_whole,
 )
+from captum_guided_ext.output._model_identity import identity_of_model
 from captum_guided_ext.output._provenance import (
     described,
     identity_of_data,
-    identity_of_model,
     package_version,
     versions,
 )

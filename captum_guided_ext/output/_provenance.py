@@ -40,26 +40,6 @@ def versions() -> dict[str, str]:
     }
 
 
-def identity_of_model(model: Any, *, name: str = "", weights: str = "") -> dict[str, str]:
-    """Return what a model is called, and a digest of its parameters and buffers if it is a module.
-
-    Args:
-        model: A module or any callable.
-        name: What it is called. Default: its kind.
-        weights: Where its parameters come from.
-    """
-    digest = hashlib.sha256()
-    for key, values in model.state_dict().items() if isinstance(model, nn.Module) else ():
-        digest.update(key.encode())
-        if isinstance(values, Tensor):
-            digest.update(_bytes(values))
-    return {
-        "name": name or described(type(model)),
-        "weights": weights,
-        "digest": digest.hexdigest()[:16],
-    }
-
-
 def identity_of_data(data: Any) -> dict[str, Any]:
     """Return what data is: what its ``describe()`` says, else its kind."""
     describe = getattr(data, "describe", None)
@@ -87,7 +67,7 @@ def described(value: Any) -> str:
     return _plain(value)
 
 
-def _bytes(values: Tensor) -> bytes:
+def bytes_of(values: Tensor) -> bytes:
     """Return the bytes of a tensor, whatever its type, shape and device."""
     flat = values.detach().cpu().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().tobytes()
@@ -95,7 +75,7 @@ def _bytes(values: Tensor) -> bytes:
 
 def _plain(value: Any) -> str:
     if isinstance(value, Tensor):
-        digest = hashlib.sha256(_bytes(value)).hexdigest()[:_DIGITS]
+        digest = hashlib.sha256(bytes_of(value)).hexdigest()[:_DIGITS]
         return f"tensor{tuple(value.shape)} {digest}"
     if isinstance(value, (list, tuple, dict)):
         parts = value.items() if isinstance(value, dict) else value
@@ -125,14 +105,21 @@ def _named(values: dict[str, Any]) -> str:
 
 def _function(value: FunctionType) -> str:
     name = f"{value.__module__}.{value.__qualname__}"
-    if "<" not in name:
-        return name
     cells = [cell.cell_contents for cell in value.__closure__ or ()]
     simple = [one for one in cells if isinstance(one, (bool, int, float, str, Tensor))]
-    shown = (_code(value.__code__), described(simple), described(value.__defaults__ or ()))
+    inner = [code_of(one.__code__) for one in cells if isinstance(one, FunctionType)]
+    shown = (code_of(value.__code__), inner, described(simple), described(value.__defaults__ or ()))
     return f"{name} {hashlib.sha256(repr(shown).encode()).hexdigest()[:_DIGITS]}"
 
 
-def _code(code: CodeType) -> list[Any]:
-    constants = [_code(one) if isinstance(one, CodeType) else repr(one) for one in code.co_consts]
-    return [code.co_code, code.co_names, constants]
+def code_of(code: CodeType) -> list[Any]:
+    """Return what a function's code does, without where it is written."""
+    return [code.co_code, code.co_names, [_constant(one) for one in code.co_consts]]
+
+
+def _constant(value: Any) -> Any:
+    if isinstance(value, CodeType):
+        return code_of(value)
+    if isinstance(value, frozenset):  # whose order is another one in each process
+        return sorted(map(repr, value))
+    return repr(value)

@@ -151,12 +151,43 @@ def test_all_processes_end_when_one_is_told_to(command, tmp_path):
 
 def test_a_mistake_that_another_process_finds_is_said_by_that_one(tmp_path):
     data = small.save_pictures(tmp_path / "pictures", 4, labels=("0", "9"))
-    arguments = small.command(data, tmp_path / "run", *small.FEW)
+    arguments = small.command(data, tmp_path / "run", *small.FEW, "--strict")
     processes = small.start_many(2, arguments, tmp_path)
     assert small.codes(processes) == [1, 2]
     assert re.search(r"9/1\.png.*target 9 is out of range", complaint(tmp_path, 1))
     assert "another process of this run has died" in complaint(tmp_path, 0)
     assert rows(tmp_path / "run") == [1, 0]
+
+
+def test_machines_that_share_no_folder(command, whole, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    commands = [command(first), command(second)]
+    assert small.codes(small.start_machines(commands, tmp_path)) == [0, 0]
+    assert_as_alone(first, whole)
+    settings = (first / "run.json").read_bytes()
+    assert settings == (second / "run.json").read_bytes()
+    kept = (second / "rows-1.jsonl").read_bytes()
+    assert {path.name for path in second.iterdir()} == {"run.json", "rows-1.jsonl"}
+    assert (rows(first), rows(second)) == ([6], [3])
+    # What is left of the run is what the second machine has; nothing of it is computed again.
+    shutil.rmtree(first)
+    assert small.codes(small.start_machines(commands, tmp_path)) == [0, 0]
+    assert_as_alone(first, whole)
+    assert (second / "rows-1.jsonl").read_bytes().startswith(kept)
+    assert sum(rows(second)) == 3 + 1  # it did every other one of the three that were left
+    assert rows(first) == [6]
+    # The first machine's folder is whole.
+    before = small.contents(first)
+    assert cli.main(command(first)) == 0
+    assert (first / "rows-0.jsonl").read_bytes() == before["rows-0.jsonl"]
+    assert_as_alone(first, whole)
+
+
+def test_a_machine_whose_folder_holds_another_run_says_so(command, finished, tmp_path):
+    commands = [command(tmp_path / "first", "--seed", 1), command(finished, "--seed", 1)]
+    assert small.codes(small.start_machines(commands, tmp_path)) == [1, 2]
+    assert "seed was 0, now it is 1" in complaint(tmp_path, 1)
+    assert "a process on another machine could not begin" in complaint(tmp_path, 0)
 
 
 def test_a_part_that_is_being_written_ends_both(command, finished, tmp_path):

@@ -148,15 +148,24 @@ def _main(run, errors, environment):
 
 def start_many(size, run, folder, **environment):
     """Start ``size`` processes of one run, as torchrun would but without its watch over them."""
+    return _start_group([run] * size, range(size), folder, environment)
+
+
+def start_machines(runs, folder, **environment):
+    """Start one process of a run on each of several machines, which share no folder."""
+    return _start_group(runs, [0] * len(runs), folder, environment)
+
+
+def _start_group(runs, local_ranks, folder, environment):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     return [
         start(
-            run, errors=folder / f"errors-{rank}", RANK=rank, LOCAL_RANK=rank,
-            WORLD_SIZE=size, MASTER_ADDR="127.0.0.1", MASTER_PORT=port, **environment,
+            run, errors=folder / f"errors-{rank}", RANK=rank, LOCAL_RANK=local_rank,
+            WORLD_SIZE=len(runs), MASTER_ADDR="127.0.0.1", MASTER_PORT=port, **environment,
         )
-        for rank in range(size)
+        for rank, (run, local_rank) in enumerate(zip(runs, local_ranks, strict=True))
     ]  # fmt: skip
 
 
