@@ -350,8 +350,8 @@ def _draw(lines: Sequence[SummaryLine]) -> Figure:
         panels,
         caption=(
             "Bars: the 95 % interval of the difference to the best method (dashed), all pairs "
-            "together; a bar that does not reach the dashed line is a method that differs. Grey: "
-            "floors, and methods without a rank."
+            "together; a bar that does not reach the dashed line is a method that differs. Hollow: "
+            "nothing is claimed. Grey: floors, and methods without a rank."
         ),
     )
 

@@ -63,9 +63,10 @@ def compare(
             with one output per example.
         additional_forward_args: As in Captum. Default: None.
         methods: Names (``gradient``, ``input_x_gradient``, ``deconvolution``,
-            ``guided_backprop``, ``grad_cam``, ``guided_grad_cam``), Captum's ``Attribution``
-            objects, functions of the form of ``attribute``, or a mapping from names of your choice
-            to these. Default: the six names.
+            ``guided_backprop``, ``grad_cam``, ``guided_grad_cam``; and Captum's,
+            :data:`captum_guided_ext.evaluation.CAPTUM_METHODS`), Captum's ``Attribution``
+            objects, functions of the form of ``attribute``, a :class:`MethodSpec` of either, or a
+            mapping from names of your choice to these. Default: the six names.
         layer: Grad-CAM's layer, as a module or by its dotted name. Default: the last feature map.
         metrics: Names from :data:`captum_guided_ext.evaluation.METRICS`, or metrics with settings
             of their own such as ``InfidelityMetric(SquareRemoval(), 1000)``. An infidelity is

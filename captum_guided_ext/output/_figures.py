@@ -109,7 +109,7 @@ def as_picture(x: Tensor) -> npt.NDArray[np.float64]:
 
 
 class Estimate(NamedTuple):
-    """A value with an interval; one without has None for the ends. A muted one is grey."""
+    """A value with an interval; one without is hollow. A muted one is grey, and has none."""
 
     label: str
     value: float
@@ -164,9 +164,11 @@ def _draw_estimates(axes: Axes, panel: EstimatePanel) -> None:
         axes.axvline(panel.reference, color="0.6", linewidth=0.9, linestyle="--", zorder=0)
     for place, one in enumerate(shown):
         colour = "0.6" if one.muted else "tab:blue"
-        if one.low is not None and one.high is not None:
+        has_interval = one.low is not None and one.high is not None
+        if has_interval:
             axes.plot([one.low, one.high], [place, place], color=colour, linewidth=2.5, alpha=0.6)
-        axes.plot([one.value], [place], "o", color=colour)
+        inside = colour if has_interval or one.muted else "white"
+        axes.plot([one.value], [place], "o", color=colour, markerfacecolor=inside)
     axes.set_yticks(range(len(shown)), [_literal(one.label) for one in shown])
     axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.grid(axis="x", alpha=0.3)
