@@ -131,6 +131,19 @@ def test_unreadable_pictures_are_skipped_counted_and_named(program, tmp_path):
     assert program(data)[0] == 3  # when it is finished, too
 
 
+def test_pictures_of_another_size_are_skipped_with_advice(program, tmp_path):
+    data = small.save_pictures(tmp_path / "data", 3)
+    Image.new("RGB", (9, 8)).save(data / "1" / "1.png")
+    code, out, _ = program(data, "--workers", "0")
+    assert code == 3
+    assert "1/1.png: its input is float32 3 x 8 x 9, and that of the first image float32 3 x" in out
+    assert "give the network a resize_size and a crop_size" in " ".join(out.split())
+    scores = (tmp_path / "out" / "scores.csv").read_text()
+    (tmp_path / "out").rename(tmp_path / "before")
+    assert program(data)[0] == 3  # read ahead by one worker
+    assert (tmp_path / "out" / "scores.csv").read_text() == scores
+
+
 def test_nothing_but_unreadable_pictures(program, tmp_path):
     data = small.save_pictures(tmp_path / "data", 3)
     for picture in data.rglob("*.png"):
@@ -162,7 +175,8 @@ MISTAKES = {
     "no folder": ("{tmp}/picturs", [], {}, "there is no folder .*picturs; .*nearest is pictures"),
     "no class": ("{tmp}/pictures", [], NAMED, "the data's class 'puma' is none of named's"),
     "class number": ("{tmp}/numbers", [], NAMED, "class '9' is none of .*from 0 to 3"),
-    "label": ("{tmp}/numbers", [], {}, r"\(9/1\.png\): target 9 is out of range"),
+    "label": ("{tmp}/numbers", ["--strict"], {}, r"\(9/1\.png\): target 9 is out of range"),
+    "workers": ("{tmp}/pictures", ["--workers", "-1"], {}, "--workers must not be negative, and"),
     "no masks": ("{tmp}/pictures", ["--metrics", "relevance_mass"], {}, "relevance_mass .*--masks"),
     "masks": ("{tmp}/pictures", ["--masks", "{tmp}/empty"], {}, "2 of 2 pictures have no mask"),
     "no mask folder": ("{tmp}/pictures", ["--masks", "{tmp}/n"], {}, "2 of 2 .* be .*n/0/0.png"),
@@ -214,5 +228,6 @@ def test_help_names_every_option(capsys):
     text = capsys.readouterr().out
     for option in ("--data", "--masks", "--output", "--model", "--weights", "--checkpoint",
                    "--layer", "--device", "--target", "--methods", "--metrics", "--samples",
-                   "--limit", "--seed", "--batch-size", "--max-examples", "torchrun"):  # fmt: skip
+                   "--limit", "--seed", "--batch-size", "--max-examples", "--workers", "--strict",
+                   "torchrun"):  # fmt: skip
         assert option in text

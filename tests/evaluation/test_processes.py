@@ -23,7 +23,8 @@ def torchrun(*arguments, **environment):
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
         *arguments,
     ]  # fmt: skip
-    inherited = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(small.HELPERS)}
+    path = os.pathsep.join([str(small.HELPERS), os.environ.get("PYTHONPATH", "")])
+    inherited = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     with subprocess.Popen(
         command, env=inherited | environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,

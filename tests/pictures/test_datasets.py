@@ -1,6 +1,7 @@
 """Pictures, labels and masks reach the network as they lie on the disk."""
 
 import gzip
+import os
 import re
 
 import numpy as np
@@ -290,3 +291,45 @@ def test_labels_are_used_where_there_are_any_unless_they_are_not_wanted(demo, tm
     assert PictureDataset(tmp_path, demo)[0][1:] == (None, None)
     with pytest.raises(DataError, match="has no labels: explain the prediction"):
         PictureDataset(tmp_path, demo, use_labels=True)
+
+
+def test_a_folder_has_stamps_and_is_read_ahead(demo, tmp_path):
+    small.save_pictures(tmp_path / "pictures", 2, labels=())
+    save(tmp_path / "masks" / "0.png", Image.new("L", (8, 8)))
+    save(tmp_path / "masks" / "1.png", Image.new("L", (8, 8)))
+    plain = PictureDataset(tmp_path / "pictures", demo)
+    masked = PictureDataset(tmp_path / "pictures", demo, masks=tmp_path / "masks")
+    assert plain.reads_files
+    stat = (tmp_path / "pictures" / "1.png").stat()
+    assert plain.stamp(1) == f"{stat.st_size}:{stat.st_mtime_ns}"
+    assert masked.stamp(1).startswith(plain.stamp(1) + ":")
+    before = plain.stamp(1), masked.stamp(1)
+    os.utime(tmp_path / "masks" / "1.png", (1, 1))
+    assert (plain.stamp(1), masked.stamp(1)) != before
+    assert plain.stamp(1) == before[0]
+    (tmp_path / "pictures" / "0.png").unlink()
+    assert plain.stamp(0) == ""
+    assert "digest of names" in plain.describe()
+
+
+def test_data_in_memory_has_no_stamps(demo):
+    data = PictureDataset("demo", demo, limit=2)
+    assert (data.stamp(1), data.reads_files) == ("", False)
+
+
+def test_pictures_of_ones_own_need_no_fingerprint(demo):
+    class Own:
+        description, labels = "mine", ()
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            return open_data("demo", limit=1)[index]
+
+        def name(self, index):
+            return f"mine {index}"
+
+    data = PictureDataset(Own(), demo)
+    assert data.describe().keys() == {"description", "digest of names"}
+    assert (len(data), data.stamp(0), data.reads_files) == (1, "", False)
