@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import sys
 import warnings
@@ -47,8 +48,9 @@ __all__ = [
     "warn_user",
 ]
 
-_NOT_THE_USERS = tuple(
-    str(Path(file).parent) + os.sep for file in (__file__, captum.__file__, torch.__file__) if file
+_NOT_THE_USERS = (
+    *(str(Path(file).parent) + os.sep for file in (__file__, captum.__file__, torch.__file__)),
+    functools.__file__,  # where a cached property is asked for
 )
 
 

@@ -5,6 +5,7 @@ import small_benchmark as small
 import torch
 from captum.attr import InputXGradient, IntegratedGradients, NoiseTunnel, Saliency
 from chance import global_state, state_of
+from floors import of_methods
 from networks import seeded
 from torch import nn
 
@@ -37,9 +38,10 @@ TARGET = [0, 1, 3]
 
 
 def scores(result, metric):
+    rows = of_methods(result.rows)
     return {
-        method: [r.value for r in result.rows if (r.method, r.metric) == (method, metric)]
-        for method in dict.fromkeys(r.method for r in result.rows)
+        method: [r.value for r in rows if (r.method, r.metric) == (method, metric)]
+        for method in dict.fromkeys(r.method for r in rows)
     }
 
 

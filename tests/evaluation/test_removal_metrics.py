@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from floors import FLOORS, of_methods
 from networks import Conv, seeded
 from torch import nn
 
 import captum_guided_ext as cg
+from captum_guided_ext import MethodSpec
 from captum_guided_ext.evaluation import (
     DeletionMetric,
     InfidelityMetric,
@@ -29,7 +31,7 @@ METHODS = ["gradient", "guided_backprop", "input_x_gradient"]
 
 def scores(result, metric):
     found = {}
-    for row in result.rows:
+    for row in of_methods(result.rows):
         if row.metric == metric:
             found.setdefault(row.method, []).append(row.value)
     return found
@@ -142,15 +144,18 @@ def test_a_map_of_zeros_has_no_score_but_infidelity():
     x[1, :, 0, 0] = -1
     names = ["sensitivity_max", "sensitivity_mean", "relevance_mass", "pointing_game", *REMOVALS]
     result = cg.compare(
-        NET, x, 1, methods={"some": second_is_zero, "all": lambda x, target: x},
+        NET, x, 1,
+        methods={
+            "some": MethodSpec(second_is_zero, multiplies_by_inputs=False),
+            "all": MethodSpec(lambda x, target: x, multiplies_by_inputs=False),
+        },
         metrics=[*names, "infidelity", "infidelity_square"], n_perturb_samples=3,
         masks=torch.ones(3, 9, 8, dtype=torch.bool),
     )  # fmt: skip
     for row in result.rows:
         is_missing = row.metric in names and row.method == "some" and row.image == 1
-        if row.method != BEST_CONSTANT:
-            assert (row.value is None) == is_missing
-            assert row.reason == (NOTHING if is_missing else "")
+        assert (row.value is None) == is_missing
+        assert row.reason == (NOTHING if is_missing else "")
         if is_missing:
             assert row.standard_error is row.interval_low is None
     assert f"some lacks deletion of an image: {NOTHING}" in str(result)
@@ -168,7 +173,7 @@ def test_the_other_reason_of_the_other_images_stays():
     x = X.clone()
     x[1, :, 0, 0] = -1
     result = cg.compare(NET, x, 1, methods=[only_the_first], metrics=["sensitivity_max"])
-    reasons = [row.reason for row in result.rows]
+    reasons = [row.reason for row in of_methods(result.rows)]
     assert reasons[1] == NOTHING
     assert all("does not apply to a perturbed input: ValueError: en" in reasons[k] for k in (0, 2))
 
@@ -202,7 +207,7 @@ def test_the_best_constant_by_hand(normalize):
     metric = InfidelityMetric(SquareRemoval((1,), exhaustive=True), 4, normalize=normalize)
     x = torch.tensor([[2.0, 1.0, 1.0, 4.0], [1.0, 1.0, 0.0, 2.0]]).reshape(2, 1, 2, 2)
     found = floor_of(lambda one: (one.flatten(1) * weights).sum(1, keepdim=True), x, metric)
-    assert list(found) == ["gradient", BEST_CONSTANT]
+    assert list(found) == ["gradient", "constant_map", "random_map", "edges", BEST_CONSTANT]
     # falls 2, -2, 3, 2 (mean 1.25) and 1, -2, 0, 1 (mean 0)
     falls = [(0.75**2 + 3.25**2 + 1.75**2 + 0.75**2) / 4, (1 + 4 + 0 + 1) / 4]
     assert found[BEST_CONSTANT].values.tolist() == pytest.approx(falls)
@@ -218,7 +223,8 @@ def test_no_constant_is_better_and_each_image_has_its_own():
         samples.append(NET(one)[:, :1].detach())
         return samples[-1]
 
-    again = floor_of(model, X, metric, methods=[lambda x, target: x])[BEST_CONSTANT].values
+    other = MethodSpec(lambda x, target: x, multiplies_by_inputs=False)
+    again = floor_of(model, X, metric, methods=[other])[BEST_CONSTANT].values
     torch.testing.assert_close(again, floor)
     before, *after = samples
     falls = before - torch.cat([one.reshape(3, -1) for one in after], dim=1)
@@ -231,11 +237,13 @@ def test_no_constant_is_better_and_each_image_has_its_own():
     torch.testing.assert_close(alone, floor[1:2])
 
 
-def test_a_method_of_that_name_is_refused():
-    with pytest.raises(ValueError, match="the best constant prediction 'best_constant': give the"):
-        floor_of(NET, X, InfidelityMetric(), methods={BEST_CONSTANT: "gradient"})
+@pytest.mark.parametrize("name", FLOORS)
+def test_a_method_of_that_name_is_refused(name):
+    words = f"'{name}' is the name of a floor, which every table has: call the method otherwise"
+    with pytest.raises(ValueError, match=words):
+        cg.compare(NET, X, 0, methods={name: "gradient"})
 
 
-def test_other_metrics_have_no_floor():
+def test_other_metrics_have_no_best_constant():
     found = floor_of(NET, X, SensitivityMetric(names=("sensitivity_max",)))
-    assert list(found) == ["gradient"]
+    assert list(found) == ["gradient", "constant_map", "random_map", "edges"]
