@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
@@ -73,22 +74,19 @@ class ScoredBatch:
     masks: Tensor | None
     max_examples_per_batch: int | None
     show_progress: bool
-    _multiplied: list[Mapping[str, Baselines]] = field(default_factory=list, init=False, repr=False)
 
     @property
     def model(self) -> Callable[..., Any]:
         """The model that is explained."""
         return self.methods.model
 
-    @property
+    @cached_property
     def multiplied_by_inputs(self) -> Mapping[str, Baselines]:
         """The baselines of those methods whose map is multiplied by ``x - baselines``.
 
         Asked for once in a batch, so that what is not known is said once.
         """
-        if not self._multiplied:
-            self._multiplied.append(self.methods.multiplied_by_inputs(self.inputs, self.maps))
-        return self._multiplied[0]
+        return self.methods.multiplied_by_inputs(self.inputs, self.maps)
 
     def draws(self, purpose: str) -> Draws:
         """Return where the random numbers for ``purpose`` come from."""

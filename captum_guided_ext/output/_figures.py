@@ -164,10 +164,10 @@ def _draw_estimates(axes: Axes, panel: EstimatePanel) -> None:
         axes.axvline(panel.reference, color="0.6", linewidth=0.9, linestyle="--", zorder=0)
     for place, one in enumerate(shown):
         colour = "0.6" if one.muted else "tab:blue"
-        has_interval = one.low is not None and one.high is not None
-        if has_interval:
+        inside = colour if one.muted else "white"
+        if one.low is not None and one.high is not None:
+            inside = colour
             axes.plot([one.low, one.high], [place, place], color=colour, linewidth=2.5, alpha=0.6)
-        inside = colour if has_interval or one.muted else "white"
         axes.plot([one.value], [place], "o", color=colour, markerfacecolor=inside)
     axes.set_yticks(range(len(shown)), [_literal(one.label) for one in shown])
     axes.set_ylim(-0.6, len(shown) - 0.4)
