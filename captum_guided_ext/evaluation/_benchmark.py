@@ -12,7 +12,7 @@ from captum_guided_ext import _captum
 from captum_guided_ext.attr import METHODS
 from captum_guided_ext.errors import DataError
 from captum_guided_ext.evaluation._data_check import check_data
-from captum_guided_ext.evaluation._journal import Journal
+from captum_guided_ext.evaluation._journal import Journal, mend_parts
 from captum_guided_ext.evaluation._methods import MethodSet
 from captum_guided_ext.evaluation._metrics import DEFAULT_METRICS, find_metrics
 from captum_guided_ext.evaluation._processes import joined_processes
@@ -145,6 +145,8 @@ def benchmark(
             return sum_up(folder, said, finished.values()) if processes.is_first else None
         # The folder is this run's until its last file is written.
         with closing(Journal(folder, processes.rank, settings)) as journal:
+            if processes.is_first:
+                mend_parts(folder, settings, after=processes.size)
             scorer = Scorer(run, asked, scored, max_examples_per_batch, strict)
             with closing(_with_progress(run.load(mine), run, mine, show_progress=shown)) as batches:
                 for number, loaded in batches:

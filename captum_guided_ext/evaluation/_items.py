@@ -37,6 +37,11 @@ class Item(NamedTuple):
         """What the image is, in 16 digits."""
         return digest_of(self.x, self.label, self.mask)
 
+    def check_finite(self) -> None:
+        """Raise ``DataError`` if the input holds NaN or infinity."""
+        if not torch.isfinite(self.x).all():
+            raise DataError("its input holds NaN or infinity")
+
 
 def form_of(x: Tensor) -> str:
     """Return an input's type and shape in words."""
@@ -58,8 +63,6 @@ def item_of(raw: Sequence[Any], form: str | None, *, with_label: bool = False) -
     if form is not None and form_of(x) != form:
         kind = DataError if form_of(x).split()[1:] == form.split()[1:] else WrongSizeError
         raise kind(f"its input is {form_of(x)}, and that of the first image {form}")
-    if (x.is_floating_point() or x.is_complex()) and not torch.isfinite(x).all():
-        raise DataError("its input holds NaN or infinity")
     label = _label(raw[1] if len(raw) > 1 else None) if with_label else None
     mask = raw[2] if len(raw) > 2 else None  # noqa: PLR2004
     if mask is not None:

@@ -250,6 +250,14 @@ class Journal:
             self._descriptor = -1
 
 
+def mend_parts(folder: Path, settings: Mapping[str, Any], *, after: int) -> None:
+    """Set damaged lines aside in parts that no process of this run writes: from ``after`` on."""
+    for file in folder.glob(_ROWS):
+        number = file.stem.removeprefix("rows-")
+        if number.isdecimal() and int(number) >= after:
+            Journal(folder, int(number), settings).close()
+
+
 def _open(file: Path) -> int:
     return os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
 

@@ -122,7 +122,9 @@ class Scorer:
         malformed: dict[int, Exception] = {}
         for image, raw in zip(loaded.images, loaded.items, strict=True):
             try:
-                items[image] = self.run.item(raw)
+                item = self.run.item(raw)
+                item.check_finite()
+                items[image] = item
             except DataError as error:
                 malformed[image] = error
         return items, malformed
