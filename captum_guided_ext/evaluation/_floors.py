@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 BEST_CONSTANT = "best_constant"
 FLOORS = ("constant_map", "random_map", "edges", BEST_CONSTANT)
-_SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 
 
 def floor_maps(
@@ -55,8 +54,11 @@ def floor_maps(
 
 def _edges(x: Tensor) -> Tensor:
     """Return how steep the mean of the channels is at each place, (N, 1, H, W)."""
-    across = torch.tensor(_SOBEL, device=x.device)
-    kernels = torch.stack([across, across.T])[:, None]
     grey = functional.pad(x.float().mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-    steep: Tensor = functional.conv2d(grey, kernels).norm(dim=1, keepdim=True)
-    return steep.to(x.dtype)
+    return torch.hypot(_slope(grey), _slope(grey.mT).mT).to(x.dtype)
+
+
+def _slope(grey: Tensor) -> Tensor:
+    """Return Sobel's gradient from left to right, by differences: exactly 0 where all is even."""
+    across = grey[..., 2:] - grey[..., :-2]
+    return across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]

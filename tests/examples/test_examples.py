@@ -7,6 +7,7 @@ import captum.attr
 import pytest
 import quiet
 import torch
+from floors import FLOORS
 from places import ROOT
 from programs import python
 
@@ -44,9 +45,10 @@ def run_blocks(page):
 
 def test_the_readme(capsys):
     names = run_blocks("README.md")
-    first, *table, _ = capsys.readouterr().out.splitlines()
+    first, *lines = capsys.readouterr().out.splitlines()
     assert first == "overridden: 35 ReLU6"
-    assert [line.split()[1] for line in table[2:]] == ["gradient", "guided_backprop", "grad_cam"]
+    _, *methods = [line.split()[1] for line in lines if line.startswith("| ")]
+    assert methods == ["gradient", "guided_backprop", "grad_cam", *FLOORS]
     assert names["maps"].shape == names["images"].shape
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 130
