@@ -192,7 +192,7 @@ def _paragraphs(found: Benchmark) -> Iterator[Iterable[str]]:
     if skipped := found.skipped:
         left = len(skipped) - _SKIPPED
         yield [
-            f"skipped {counted(len(skipped), 'image')}:",
+            f"skipped {counted(len(skipped), 'image')} that could not be scored:",
             *(f"  {one.name}: {one.reason}" for one in skipped[:_SKIPPED]),
             *([f"  and {left} more, in summary.json"] if left > 0 else []),
         ]

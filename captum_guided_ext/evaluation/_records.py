@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+from array import array
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from captum_guided_ext.evaluation._rows import ScoreRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 
 class SkippedImage(NamedTuple):
@@ -41,18 +43,21 @@ class ScoredImage(NamedTuple):
 class ScoreColumns(NamedTuple):
     """The scores of one method under one metric, in the order of a batch's images.
 
+    Columns are arrays, so that the records of many images need little room; NaN where there is
+    nothing.
+
     Attributes:
-        values: The scores; None where there is none.
+        values: The scores.
         standard_error: Their standard errors; None if no image has one.
         low: The lower ends of their intervals; None if no image has one.
         high: The upper ends.
         reasons: Why there is no score, by place in the batch.
     """
 
-    values: list[float | None]
-    standard_error: list[float | None] | None
-    low: list[float | None] | None
-    high: list[float | None] | None
+    values: array[float]
+    standard_error: array[float] | None
+    low: array[float] | None
+    high: array[float] | None
     reasons: dict[int, str]
 
     @classmethod
@@ -60,27 +65,48 @@ class ScoreColumns(NamedTuple):
         """Return the columns of rows, one of each image."""
         found = list(rows)
         return cls(
-            [row.value for row in found],
-            _column(row.standard_error for row in found),
-            _column(row.interval_low for row in found),
-            _column(row.interval_high for row in found),
+            _packed([row.value for row in found]),
+            _column([row.standard_error for row in found]),
+            _column([row.interval_low for row in found]),
+            _column([row.interval_high for row in found]),
             {place: row.reason for place, row in enumerate(found) if row.reason},
         )
 
+    @classmethod
+    def of_json(cls, columns: Sequence[Any]) -> ScoreColumns:
+        """Return what :meth:`to_json` wrote."""
+        values, error, low, high, reasons = columns
+        by_place = {int(place): reason for place, reason in reasons.items()} if reasons else {}
+        error, low, high = (None if one is None else _packed(one) for one in (error, low, high))
+        return cls(_packed(values), error, low, high, by_place)
+
+    def to_json(self) -> list[Any]:
+        """Return it as values that JSON can hold."""
+        return [*(None if one is None else _unpacked(one) for one in self[:4]), self.reasons]
+
     def rows(self, images: Iterable[int], method: str, metric: str) -> Iterator[ScoreRow]:
         """Yield the scores as rows."""
-        for place, image in enumerate(images):
-            error, low, high = (
-                None if column is None else column[place]
-                for column in (self.standard_error, self.low, self.high)
-            )
+        values = _unpacked(self.values)
+        ends = [[None] * len(values) if one is None else _unpacked(one) for one in self[1:4]]
+        each = enumerate(zip(images, values, *ends, strict=True))
+        for place, (image, value, error, low, high) in each:
             reason = self.reasons.get(place, "")
-            yield ScoreRow(image, method, metric, self.values[place], error, low, high, reason)
+            yield ScoreRow(image, method, metric, value, error, low, high, reason)
 
 
-def _column(values: Iterable[float | None]) -> list[float | None] | None:
-    column = list(values)
-    return None if all(value is None for value in column) else column
+def _packed(values: list[float | None]) -> array[float]:
+    try:
+        return array("d", cast("list[float]", values))
+    except TypeError:  # a score is missing, which is rare
+        return array("d", [math.nan if one is None else one for one in values])
+
+
+def _unpacked(values: array[float]) -> list[float | None]:
+    return [None if math.isnan(one) else one for one in values]
+
+
+def _column(values: list[float | None]) -> array[float] | None:
+    return None if all(value is None for value in values) else _packed(values)
 
 
 @dataclass(frozen=True)
@@ -140,7 +166,11 @@ class BatchRecord:
             ValueError: for NaN or infinity.
         """
         columns = [list(column) for column in zip(*self.images.values(), strict=True)]
-        written = vars(self) | {"images": [list(self.images), *columns]}
+        scores = {
+            metric: {method: one.to_json() for method, one in by_method.items()}
+            for metric, by_method in self.scores.items()
+        }
+        written = vars(self) | {"images": [list(self.images), *columns], "scores": scores}
         return json.dumps(written, allow_nan=False)
 
     @classmethod
@@ -163,16 +193,10 @@ class BatchRecord:
             batch=found["batch"],
             images=dict(zip(numbers, images, strict=True)),
             scores={
-                metric: {method: _read_columns(*one) for method, one in by_method.items()}
+                metric: {method: ScoreColumns.of_json(one) for method, one in by_method.items()}
                 for metric, by_method in found["scores"].items()
             },
             skipped=tuple(SkippedImage(*one) for one in found["skipped"]),
             notes=tuple(found["notes"]),
             layer=found["layer"],
         )
-
-
-def _read_columns(values: Any, error: Any, low: Any, high: Any, reasons: Any) -> ScoreColumns:
-    return ScoreColumns(
-        values, error, low, high, {int(k): why for k, why in reasons.items()} if reasons else {}
-    )

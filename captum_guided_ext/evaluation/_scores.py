@@ -6,7 +6,7 @@ import hashlib
 import math
 from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class Series(NamedTuple):
         return "" if self.why is None else self.reasons[self.why[self.why > 0][0]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scores:
     """The scores of a data set.
 
@@ -71,6 +71,12 @@ class Scores:
         order = np.argsort(numbers, kind="stable")
         ordered = {name: growing[name].series(len(images), order) for name in sorted(growing)}
         return cls(numbers[order], ordered)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Scores) and self.digest() == other.digest()
+
+    def __hash__(self) -> int:
+        return hash(self.digest())
 
     def digest(self) -> str:
         """Return what changes when a score does, in 16 hexadecimal digits."""
@@ -161,12 +167,9 @@ class _Growing:
         return Series(_padded(self._values, total)[order], optional, tuple(self._reasons), why)
 
 
-def _extend(values: array[float], start: int, more: list[float | None]) -> None:
+def _extend(values: array[float], start: int, more: array[float]) -> None:
     values.extend([math.nan] * (start - len(values)))
-    try:
-        values.fromlist(cast("list[float]", more))
-    except TypeError:  # a score is missing, which is rare
-        values.fromlist([math.nan if one is None else one for one in more])
+    values.extend(more)
 
 
 def _padded(values: array[float], total: int) -> Floats:

@@ -11,6 +11,7 @@ import pytest
 import slow_metrics
 import small_benchmark as small
 import torch
+from floors import of_methods
 from PIL import Image
 
 import captum_guided_ext as cg
@@ -33,7 +34,7 @@ def test_what_is_written(program, tmp_path):
     out = tmp_path / "out"
     text = (out / "scores.csv").read_text()
     assert text.startswith("image,method,metric,value,standard_error,")
-    rows = small.table(text)
+    rows = of_methods(small.table(text))
     keys = [(int(r["image"]), r["method"], r["metric"]) for r in rows]
     names = ["infidelity", "sensitivity_mean"]
     assert keys == [(i, m, n) for i in range(8) for m in sorted(METHODS) for n in names]
@@ -41,10 +42,11 @@ def test_what_is_written(program, tmp_path):
     assert [int(r["target"]) for r in rows[::12]] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert all(bool(r["standard_error"]) == (r["metric"] == names[1]) for r in rows)
 
-    lines = small.table((out / "summary.csv").read_text())
     report = json.loads((out / "summary.json").read_text())
-    assert len(lines) == len(report["summary"]) == 6 * 2
-    for line, reported in zip(lines, report["summary"], strict=True):
+    lines = of_methods(small.table((out / "summary.csv").read_text()))
+    summary = of_methods(report["summary"])
+    assert len(lines) == len(summary) == 6 * 2
+    for line, reported in zip(lines, summary, strict=True):
         scores = [
             float(r["value"]) for r in rows if all(r[k] == line[k] for k in ("method", "metric"))
         ]
@@ -68,7 +70,7 @@ def test_a_method_that_does_not_apply_has_rows_that_say_so(program, tmp_path):
     data = small.save_pictures(tmp_path / "data", 2)
     code, out, _ = program(data, model="small_benchmark:gelu")
     assert code == 0
-    rows = small.table((tmp_path / "out" / "scores.csv").read_text())
+    rows = of_methods(small.table((tmp_path / "out" / "scores.csv").read_text()))
     assert len(rows) == 2 * 6 * 2
     refused = {"deconvolution", "guided_backprop", "guided_grad_cam"}
     # Its layer is not a rectifier's, and of one picture nothing there speaks for the class.
@@ -118,7 +120,7 @@ def test_unreadable_pictures_are_skipped_counted_and_named(program, tmp_path):
     (data / "3" / "9.png").symlink_to(tmp_path / "nowhere.png")
     code, out, err = program(data)
     assert (code, "Traceback" in err) == (3, False)
-    assert "skipped 3 that could not be read" in out
+    assert "skipped 3 images that could not be scored" in out
     assert all(f"{name}: " in out for name in ("0/2.png", "2/2.png", "3/9.png"))
     rows = small.table((tmp_path / "out" / "scores.csv").read_text())
     names = {int(row["image"]): row["name"] for row in rows}
@@ -150,7 +152,7 @@ def test_nothing_but_unreadable_pictures(program, tmp_path):
         picture.write_text("no picture")
     code, out, err = program(data)
     assert (code, "Traceback" in err) == (3, False)
-    assert "skipped 3 that could not be read" in out
+    assert "skipped 3 images that could not be scored" in out
     assert small.table((tmp_path / "out" / "scores.csv").read_text()) == []
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["summary"] == []
 
