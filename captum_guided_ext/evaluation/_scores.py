@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -44,7 +45,7 @@ class Series(NamedTuple):
         return "" if self.why is None else self.reasons[self.why[self.why > 0][0]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scores:
     """The scores of a data set.
 
@@ -70,6 +71,14 @@ class Scores:
         order = np.argsort(numbers, kind="stable")
         ordered = {name: growing[name].series(len(images), order) for name in sorted(growing)}
         return cls(numbers[order], ordered)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether all rows are the same."""
+        if not isinstance(other, Scores):
+            return NotImplemented
+        return all(one == two for one, two in zip_longest(self.blocks(), other.blocks()))
+
+    __hash__ = None  # type: ignore[assignment] # it holds arrays
 
     @property
     def metrics(self) -> list[str]:

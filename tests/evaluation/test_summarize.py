@@ -117,6 +117,15 @@ def test_it_is_what_benchmark_returned_and_nothing_is_written(runs):
     assert lines_of(found)["infidelity", "broken"].reason == "ValueError: not for me"
 
 
+def test_results_of_the_same_rows_are_equal(runs):
+    one, again = (summed_up(runs, "one") for _ in range(2))
+    assert one == again
+    assert one.scores == runs["one"].scores
+    assert one.scores != runs["seed 1"].scores
+    assert one != summed_up(runs, "seed 1")
+    assert one.scores != one.rows
+
+
 def test_batches_may_lie_in_any_order_in_files_of_many_processes(runs, tmp_path):
     folder = shutil.copytree(runs["one"].folder, tmp_path / "run")
     lines = (folder / "rows-0.jsonl").read_bytes().splitlines(keepends=True)
