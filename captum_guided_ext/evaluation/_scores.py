@@ -75,8 +75,7 @@ class Scores:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Scores) and self.digest() == other.digest()
 
-    def __hash__(self) -> int:
-        return hash(self.digest())
+    __hash__ = None  # type: ignore[assignment] # it holds arrays
 
     def digest(self) -> str:
         """Return what changes when a score does, in 16 hexadecimal digits."""
@@ -161,10 +160,14 @@ class _Growing:
             self._why.append(self._reasons.setdefault(reason, len(self._reasons)))
 
     def series(self, total: int, order: npt.NDArray[np.intp]) -> Series:
-        optional = {name: _padded(one, total)[order] for name, one in self._optional.items()}
-        self._why.extend([0] * (total - len(self._why)))
-        why = np.array(self._why, np.int32)[order] if len(self._reasons) > 1 else None
-        return Series(_padded(self._values, total)[order], optional, tuple(self._reasons), why)
+        given = sorted(self._optional.items())
+        optional = {name: _padded(one, total)[order] for name, one in given}
+        reasons, why = sorted(self._reasons), None  # sorted, whatever order the batches came in
+        if len(reasons) > 1:
+            self._why.extend([0] * (total - len(self._why)))
+            places = np.array([reasons.index(one) for one in self._reasons], np.int32)
+            why = places[np.array(self._why, np.int32)[order]]
+        return Series(_padded(self._values, total)[order], optional, tuple(reasons), why)
 
 
 def _extend(values: array[float], start: int, more: array[float]) -> None:

@@ -93,7 +93,6 @@ def _together(found: Sequence[Benchmark]) -> Benchmark:
     first = found[0]
     differing: dict[str, None] = {}
     for other in found[1:]:
-        _check_images(first, other)
         mine, theirs = (
             {name: value for name, value in one.settings.items() if name not in _OF_A_RUN}
             for one in (first, other)
@@ -103,6 +102,7 @@ def _together(found: Sequence[Benchmark]) -> Benchmark:
                 f"{first.folder} and {other.folder} are runs of other settings: "
                 f"{'; '.join(changed)}. Only seeds and weights may differ"
             )
+        _check_images(first, other)
     for name, word in zip(_OF_A_RUN, ("seeds", "weights"), strict=True):
         if any(one.settings[name] != first.settings[name] for one in found):
             differing[word] = None
@@ -114,7 +114,12 @@ def _together(found: Sequence[Benchmark]) -> Benchmark:
             "once"
         )
     runs = [one.scores for one in found]
-    scores = _mean_of([first.scores, *runs[1:]])
+    scores = _mean_of(runs)
+    if not len(scores.images):
+        raise DataError(
+            f"no image has scores in all of {', '.join(str(one.folder) for one in found)}: let the "
+            "benchmarks go on before they are put together"
+        )
     higher = first.settings["higher_is_better"]
     seeds_and_models = [{name: one.settings[name] for name in _OF_A_RUN} for one in found]
     return Benchmark(
@@ -159,6 +164,8 @@ def _mean_of(runs: Sequence[Scores]) -> Scores:
     places = [np.searchsorted(one.images, images) for one in runs]
     series = {}
     for name in runs[0].series:
+        if not all(name in one.series for one in runs):
+            continue  # a floor, of a network that no method applies to
         each = [one.series[name] for one in runs]
         values = np.mean(
             [one.values[where] for one, where in zip(each, places, strict=True)], axis=0

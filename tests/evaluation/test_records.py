@@ -1,5 +1,6 @@
 """What a batch has to say, as a line of JSON and back."""
 
+import dataclasses
 import itertools
 import json
 import random
@@ -8,7 +9,6 @@ import pytest
 
 from captum_guided_ext.evaluation._records import (
     BatchRecord,
-    ScoreColumns,
     ScoredImage,
     SkippedImage,
 )
@@ -62,7 +62,9 @@ def test_a_record_is_a_line_of_json_and_comes_back(case):
     line = record.to_json()
     assert "\n" not in line
     assert json.loads(line) == written
-    assert BatchRecord.from_json(line) == BatchRecord.from_json(line.encode()) == record
+    for back in (BatchRecord.from_json(line), BatchRecord.from_json(line.encode())):
+        assert list(back.rows()) == list(record.rows())
+        assert dataclasses.replace(back, scores={}) == dataclasses.replace(record, scores={})
 
 
 def test_rows_come_back_whatever_their_order():
@@ -76,12 +78,12 @@ def test_rows_come_back_whatever_their_order():
     record = BatchRecord.of(0, draw.sample(rows, len(rows)), images)
     key = lambda row: (row.image, row.method, row.metric)  # noqa: E731
     assert sorted(record.rows(), key=key) == sorted(rows, key=key)
-    assert BatchRecord.from_json(record.to_json()) == record
+    assert list(BatchRecord.from_json(record.to_json()).rows()) == list(record.rows())
 
 
 def test_a_number_that_json_does_not_have_is_not_written():
-    columns = ScoreColumns([float("nan")], None, None, None, {})
-    record = BatchRecord(0, {0: ScoredImage("a", 0, None)}, {"m": {"n": columns}})
+    images = {0: ScoredImage("a", 0, None)}
+    record = BatchRecord.of(0, [ScoreRow(0, "n", "m", float("inf"))], images)
     with pytest.raises(ValueError, match="not JSON compliant"):
         record.to_json()
 
@@ -98,7 +100,7 @@ MALFORMED = {
     "columns without numbers": (json.dumps(EMPTY | {"images": [[], ["a"], [1], [2]]}), ValueError),
     "a column too many": (json.dumps(EMPTY | {"images": [[1]] * 7}), TypeError),
     "no scores but a number": (json.dumps(EMPTY | {"scores": 3}), AttributeError),
-    "columns too few": (json.dumps(EMPTY | {"scores": {"m": {"n": [[1]]}}}), TypeError),
+    "columns too few": (json.dumps(EMPTY | {"scores": {"m": {"n": [[1]]}}}), ValueError),
     "a skipped one too short": (json.dumps(EMPTY | {"skipped": [[1]]}), TypeError),
     "no notes but nothing": (json.dumps(EMPTY | {"notes": None}), TypeError),
 }  # fmt: skip
