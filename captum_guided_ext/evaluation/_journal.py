@@ -90,6 +90,11 @@ def read_records(folder: Path) -> tuple[dict[str, Any], Iterator[BatchRecord]]:
     if settings is None:
         if not file.exists():
             raise DataError(f"{folder} holds no run: there is no {file}")
+        if _is_of_0_1_0(file):
+            raise DataError(
+                f"{folder} holds a run of version 0.1.0, which this one does not read: summary.json "
+                "and scores.csv in it are whole, or run the benchmark again in another folder"
+            )
         raise DataError(
             f"{file} is damaged: run the same benchmark again, which writes it anew and keeps the "
             "rows"
@@ -111,6 +116,14 @@ def _read_settings(file: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return dict(settings) if whole else None
+
+
+def _is_of_0_1_0(file: Path) -> bool:
+    """Return whether these are settings as 0.1.0 wrote them: bare."""
+    try:
+        return "seed" in json.loads(file.read_bytes())
+    except (ValueError, TypeError):
+        return False
 
 
 def _refusal(folder: Path, found: Any, wanted: Mapping[str, Any]) -> DataError:

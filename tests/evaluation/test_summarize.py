@@ -156,6 +156,7 @@ def test_an_unfinished_run_has_the_images_that_are_there(runs, tmp_path):
     assert gradient.mean == pytest.approx(statistics.mean(expected), rel=1e-12)
     assert (gradient.images, gradient.missing, gradient.rank) == (5, 0, None)
     assert "fewer than 10 images" in str(found)
+    assert "not finished: " in str(found)
     assert sorted(file.name for file in folder.iterdir()) == ["rows-0.jsonl", "run.json"]
 
 
@@ -181,7 +182,7 @@ def test_a_folder_of_0_1_0_is_refused(tmp_path):
         '{"batch": 0, "rows": [[0, "gradient", "infidelity", 0.5, null, 0.25, 1.0, ""]],'
         ' "images": {"0": ["a.png", 0, null]}, "skipped": [], "notes": []}\n'
     )
-    with pytest.raises(DataError, match=f"{tmp_path}.*(cannot be read|damaged|0.1.0)"):
+    with pytest.raises(DataError, match=f"{tmp_path}.*0.1.0"):
         cg.summarize(tmp_path)
 
 
