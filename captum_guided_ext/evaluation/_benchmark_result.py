@@ -184,8 +184,10 @@ def _paragraphs(found: Benchmark) -> Iterator[Iterable[str]]:
     known, total = len(found.images) + len(found.skipped), found.settings.get("images", 0)
     if known < total and not found.level:
         yield [
-            f"not finished: {known} of {counted(total, 'image')}. The same benchmark, run again, "
-            "goes on"
+            (
+                f"not finished: {known} of {counted(total, 'image')}. The same benchmark, run again, "
+                "goes on"
+            )
         ]
     yield _reading(found)
     if missing := dict.fromkeys(map(_missing, (one for one in found.summary if one.reason))):

@@ -92,8 +92,9 @@ def read_records(folder: Path) -> tuple[dict[str, Any], Iterator[BatchRecord]]:
             raise DataError(f"{folder} holds no run: there is no {file}")
         if _is_of_0_1_0(file):
             raise DataError(
-                f"{folder} holds a run of version 0.1.0, which this one does not read: summary.json "
-                "and scores.csv in it are whole, or run the benchmark again in another folder"
+                f"{folder} holds a run of version 0.1.0, which this one does not read: "
+                "summary.json and scores.csv in it are whole, or run the benchmark again in "
+                "another folder"
             )
         raise DataError(
             f"{file} is damaged: run the same benchmark again, which writes it anew and keeps the "
