@@ -183,12 +183,8 @@ def _checksum_of_rows(folder: Path, digest: str) -> int | None:
 def _paragraphs(found: Benchmark) -> Iterator[Iterable[str]]:
     known, total = len(found.images) + len(found.skipped), found.settings.get("images", 0)
     if known < total and not found.level:
-        yield [
-            (
-                f"not finished: {known} of {counted(total, 'image')}. The same benchmark, run again, "
-                "goes on"
-            )
-        ]
+        left = f"{known} of {counted(total, 'image')}"
+        yield [f"not finished: {left}. The same benchmark, run again, goes on"]
     yield _reading(found)
     if missing := dict.fromkeys(map(_missing, (one for one in found.summary if one.reason))):
         yield missing
