@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import zlib
 from dataclasses import dataclass
@@ -134,7 +135,7 @@ class Benchmark(Result):
         """
         folder, files = Path(folder), dict(self._files())
         names = tuple(files)
-        checksum = _checksum_of_rows(folder, self.scores.digest())
+        checksum = _checksum_of_rows(folder, self._digest_of_rows())
         if checksum is not None:
             del files["scores.csv"]
             files["summary.json"] = self._told(checksum)
@@ -162,8 +163,15 @@ class Benchmark(Result):
             "summary.png": png(self.plot()),
         }
 
+    def _digest_of_rows(self) -> str:
+        """Return what changes when a row does, or what it says of its image."""
+        found = hashlib.blake2b(self.scores.digest().encode(), digest_size=8)
+        for one in self.images.values():
+            found.update(repr([getattr(one, name) for name in _OF_THE_IMAGE]).encode())
+        return found.hexdigest()
+
     def _told(self, checksum: int) -> bytes:
-        of_rows = {"digest": self.scores.digest(), "crc32": checksum}
+        of_rows = {"digest": self._digest_of_rows(), "crc32": checksum}
         return json.dumps(self.to_dict() | {"scores.csv": of_rows}, indent=2).encode()
 
 
@@ -181,11 +189,10 @@ def _checksum_of_rows(folder: Path, digest: str) -> int | None:
 
 
 def _paragraphs(found: Benchmark) -> Iterator[Iterable[str]]:
-    known, total = len(found.images) + len(found.skipped), found.settings.get("images", 0)
-    if known < total and not found.level:
-        left = f"{known} of {counted(total, 'image')}"
-        yield [f"not finished: {left}. The same benchmark, run again, goes on"]
     yield _reading(found)
+    asked = found.settings["images"]
+    if left := asked - len({*found.images, *(one.image for one in found.skipped)}):
+        yield [f"unfinished: {left} of {counted(asked, 'image')} are not scored yet"]
     if missing := dict.fromkeys(map(_missing, (one for one in found.summary if one.reason))):
         yield missing
     if notes := [

@@ -62,9 +62,9 @@ def start_run(folder: Path, settings: Mapping[str, Any]) -> dict[int, BatchRecor
         folder.mkdir(parents=True, exist_ok=True)
         found = _read_settings(file)
         runs = {one for line in _lines(folder) if (one := run_of_line(line)) is not None}
+        if not runs <= {run}:
+            raise _refusal(folder, found, wanted)
         if found != wanted:
-            if not runs <= {run}:
-                raise _refusal(folder, found, wanted)
             _refuse_if_in_use(folder)
             digest = digest_of_settings(wanted)
             content = {"format": _FORMAT, "digest": digest, "settings": wanted}
@@ -133,6 +133,8 @@ def _refusal(folder: Path, found: Any, wanted: Mapping[str, Any]) -> DataError:
             f"{folder} holds rows of other settings, and {_SETTINGS}, which said of which, is lost "
             f"or damaged. {_ELSEWHERE}"
         )
+    if found == wanted:
+        return DataError(f"{folder} holds rows of other settings than {_SETTINGS}. {_ELSEWHERE}")
     changed = "; ".join(changes(found, wanted))
     return DataError(f"{folder} holds rows of other settings: {changed}. {_ELSEWHERE}")
 

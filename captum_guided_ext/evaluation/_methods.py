@@ -230,6 +230,8 @@ def _by_name(methods: Iterable[Method] | Mapping[str, Method]) -> dict[str, Meth
     )
     named: dict[str, Method] = {}
     for name, method in pairs:
+        if not isinstance(name, str):
+            raise TypeError(f"{name!r} is no name of a method: call it by a text")
         if isinstance(method, str):
             check_methods([method], ALL_METHODS)
         elif not callable(method) and not isinstance(method, Attribution):

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from captum_guided_ext.evaluation._records import BatchRecord, ScoredImage, SkippedImage
 
-_OF_A_RUN = ("seed", "model")  # what runs that are put together may differ in
+_OF_A_RUN = ("seed", "model")  # what runs that are put together may differ in, the model by
+_OF_WEIGHTS = ("name", "weights", "digest")  # these: not by its structure or its code
 
 
 def summarize(*folders: str | Path) -> Benchmark:
@@ -75,38 +76,39 @@ def sum_up(folder: Path, settings: Mapping[str, Any], records: Iterable[BatchRec
     counted = Counter(note for _, note in sorted(notes))
     if damaged := damaged_lines(folder):
         counted["damaged lines of rows were set aside, and their batches computed again"] = damaged
-    areas = [one.object_area for one in images.values() if one.object_area is not None]
     return Benchmark(
         scores=scores,
         summary=tuple(summarise(scores, settings["higher_is_better"])),
         images={image: images[image] for image in sorted(images)},
         skipped=tuple(sorted(skipped)),
         notes=counted,
-        object_area=sum(areas) / len(areas) if areas else None,
+        object_area=_mean_area(images.values()),
         folder=folder,
         settings=dict(settings) | used,
         threads=torch.get_num_threads(),
     )
 
 
+def _mean_area(images: Iterable[ScoredImage]) -> float | None:
+    areas = [one.object_area for one in images if one.object_area is not None]
+    return sum(areas) / len(areas) if areas else None
+
+
 def _together(found: Sequence[Benchmark]) -> Benchmark:
     first = found[0]
     differing: dict[str, None] = {}
     for other in found[1:]:
-        mine, theirs = (
-            {name: value for name, value in one.settings.items() if name not in _OF_A_RUN}
-            for one in (first, other)
-        )
+        mine, theirs = (_in_common(one.settings) for one in (first, other))
         if changed := changes(mine, theirs):
             raise DataError(
                 f"{first.folder} and {other.folder} are runs of other settings: "
                 f"{'; '.join(changed)}. Only seeds and weights may differ"
             )
         _check_images(first, other)
-    for name, word in zip(_OF_A_RUN, ("seeds", "weights"), strict=True):
-        if any(one.settings[name] != first.settings[name] for one in found):
+    identities = [(one.settings["seed"], one.settings["model"]["digest"]) for one in found]
+    for each, word in zip(zip(*identities, strict=True), ("seeds", "weights"), strict=True):
+        if len(set(each)) > 1:
             differing[word] = None
-    identities = [tuple(repr(one.settings[name]) for name in _OF_A_RUN) for one in found]
     twice = [one for place, one in enumerate(found) if identities[place] in identities[:place]]
     if twice:
         raise DataError(
@@ -122,18 +124,25 @@ def _together(found: Sequence[Benchmark]) -> Benchmark:
         )
     higher = first.settings["higher_is_better"]
     seeds_and_models = [{name: one.settings[name] for name in _OF_A_RUN} for one in found]
+    images = {image: _agreed(image, found) for image in scores.images.tolist()}
     return Benchmark(
         scores=scores,
         summary=tuple(summarise(scores, higher, [_of_images(one, scores) for one in runs])),
-        images={image: first.images[image] for image in scores.images.tolist()},
+        images=images,
         skipped=tuple(sorted({one for result in found for one in result.skipped})),
         notes=sum((Counter(one.notes) for one in found), Counter()),
-        object_area=first.object_area,
+        object_area=_mean_area(images.values()),
         folder=first.folder,
         settings=dict(first.settings) | dict.fromkeys(_OF_A_RUN) | {"runs": seeds_and_models},
         threads=first.threads,
         level=" and ".join(differing),
     )
+
+
+def _in_common(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that all runs must have that are put together."""
+    model = {key: one for key, one in settings["model"].items() if key not in _OF_WEIGHTS}
+    return {key: one for key, one in settings.items() if key not in _OF_A_RUN} | {"model": model}
 
 
 def _check_images(first: Benchmark, other: Benchmark) -> None:
@@ -145,6 +154,13 @@ def _check_images(first: Benchmark, other: Benchmark) -> None:
                 f"{theirs.name} ({theirs.digest}) in {other.folder}: runs are put together of the "
                 "same images"
             )
+
+
+def _agreed(image: int, found: Sequence[Benchmark]) -> ScoredImage:
+    """Return an image; without a target where runs explained the predictions of other weights."""
+    each = [one.images[image] for one in found]
+    same = all(one.target == each[0].target for one in each)
+    return each[0] if same else each[0]._replace(target=None)
 
 
 def _of_images(scores: Scores, other: Scores) -> Scores:

@@ -127,15 +127,17 @@ def _of_metric(
     family = _Family(table, there, ranked, -1 if higher else 1)
     sign = -1 if higher else 1
 
-    def place(i: int) -> tuple[bool, bool, bool, float, str]:
-        mean = family.means.get(i, means[i])
-        return floor[i], i not in family.means, mean is None, sign * (mean or 0), methods[i]
+    def place(i: int) -> tuple[bool, bool, bool, int, float, str]:
+        mean, ahead = family.means.get(i, means[i]), family.ahead.get(i, 0)
+        return floor[i], i not in family.means, mean is None, ahead, sign * (mean or 0), methods[i]
 
     are_hits = _are_hits(table[[not one for one in floor]])
     lines = []
     for i in sorted(range(len(methods)), key=place):
         own = table[i][there[i]]
-        low, high = mean_interval(own, are_hits=are_hits) or (None, None)
+        # a floor may lie outside of what the methods' hits are
+        in_range = bool(((own >= 0) & (own <= 1)).all())
+        low, high = mean_interval(own, are_hits=are_hits and in_range) or (None, None)
         quartiles = np.quantile(own, _QUARTILES).tolist() if len(own) else [None] * 3
         runs_low, runs_high = _over_runs(metric, methods[i], runs)
         series = scores.series[metric, methods[i]]
@@ -177,7 +179,15 @@ class _Family:
         }
         self._pairs: Differences | None = all_pairs(common) if self.images else None
         self._sign = sign
-        self._best = min(self._places, key=lambda i: sign * (self.means[i] or 0), default=None)
+        # By the differences that are claimed of, which leave rounding out: by the means alone the
+        # best one might be worse than another.
+        better = [] if self._pairs is None else (sign * self._pairs.mean > 0).sum(axis=1).tolist()
+        self.ahead: dict[int, int] = dict(zip(self._places, better, strict=False))
+        self._best = min(
+            self._places,
+            key=lambda i: (self.ahead.get(i, 0), sign * (self.means[i] or 0)),
+            default=None,
+        )
 
     def statements(self, method: int) -> dict[str, Any]:
         """Return what is said of one method beside the others."""
@@ -203,8 +213,10 @@ class _Family:
 def _are_hits(table: Floats) -> bool:
     """Return whether scores are 0 or 1, with a share where several places hold a map's largest."""
     given = table[~np.isnan(table)]
+    if not len(given) or given.min() < 0 or given.max() > 1:
+        return False
     whole = np.isin(given, (0, 1))
-    return bool(len(given) and ((given >= 0) & (given <= 1)).all() and whole.mean() > 0.5)  # noqa: PLR2004
+    return bool(whole.all() or (whole.mean() > 0.5 and given.max() == 1))  # noqa: PLR2004
 
 
 def _relative(metric: str, method: str, scores: Scores) -> float | None:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from captum_guided_ext.output._provenance import bytes_of, code_of, described
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _DIGITS = 16
+_DIGITS_OF_VALUE = 12
 _DEPTH = 4  # of objects in objects
 _NOT_COVERED = (
     "numbers that modules hold as attributes, globals that are no modules or functions, what lies "
@@ -45,7 +44,7 @@ def identity_of_model(model: Any, *, name: str = "", weights: str = "") -> dict[
     seen = _Seen()
     seen.take(model, _DEPTH)
     return {
-        "name": name or described(type(model)),
+        "name": name or name_of(type(model)),
         "weights": weights,
         "digest": seen.tensors.hexdigest()[:_DIGITS],
         "structure": seen.structure.hexdigest()[:_DIGITS],
@@ -86,8 +85,10 @@ class _Seen:
             self._take_all(((str(key), one) for key, one in value.items()), depth)
         elif isinstance(value, (list, tuple)):
             self._take_all((("", one) for one in value), depth)
-        elif isinstance(value, (type, BuiltinFunctionType)) or not hasattr(value, "__dict__"):
-            self._note(described(value))
+        elif isinstance(value, type):
+            self._take_class(value)
+        elif isinstance(value, BuiltinFunctionType) or not hasattr(value, "__dict__"):
+            self._note(name_of(value))
         else:
             self._take_class(type(value))
             self._take_all(sorted(vars(value).items()), depth - 1)
@@ -100,14 +101,13 @@ class _Seen:
     def _take_module(self, root: nn.Module, depth: int) -> None:
         for name, module in root.named_modules():
             settings = _NO_VALUE.sub("", module.extra_repr())
-            self._note(f"{name} {described(type(module))} {settings} {module.training}")
+            self._note(f"{name} {name_of(type(module))} {settings} {module.training}")
             self._take_class(type(module))
             if isinstance(module, torch.jit.ScriptModule):
                 self.code.update(str(getattr(module, "code", "")).encode())
             for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):  # noqa: SLF001
-                self._note(_NO_VALUE.sub("", described(hook)))
-            functions = (FunctionType, BuiltinFunctionType, functools.partial)
-            held = ((k, v) for k, v in sorted(vars(module).items()) if isinstance(v, functions))
+                self.take(hook, depth - 1)
+            held = ((k, v) for k, v in sorted(vars(module).items()) if callable(v))
             for key, function in held:
                 self._note(key)
                 self.take(function, depth - 1)
@@ -118,16 +118,18 @@ class _Seen:
         self._note(f"{kind.__module__}.{kind.__qualname__}")
         functions = {"forward": getattr(kind, "forward", None)}
         for one in reversed(kind.__mro__):
-            if not _is_known(one):
+            if not is_known(one):
                 functions |= vars(one)
         for name, function in sorted(functions.items()):
             code = getattr(function, "__code__", None)
             if code is not None and name != "__init__":
                 self.code.update(f"{name} {code_of(code)}".encode())
+            elif isinstance(function, _SIMPLE) and not name.startswith("__"):
+                self.code.update(f"{name} {function!r}".encode())
 
     def _take_function(self, function: FunctionType, depth: int) -> None:
         self._note(f"{function.__module__}.{function.__qualname__}")
-        if _is_known(function):
+        if is_known(function):
             return
         self.code.update(repr(code_of(function.__code__)).encode())
         self.take(function.__defaults__, depth - 1)
@@ -147,5 +149,43 @@ class _Seen:
         self.structure.update(f"{words}\n".encode())
 
 
-def _is_known(value: Any) -> bool:
+def digest_of_value(value: Any) -> str:
+    """Return 12 digits of all that :func:`identity_of_model` sees of any value."""
+    seen = _Seen()
+    seen.take(value, _DEPTH)
+    parts = (seen.tensors, seen.structure, seen.code)
+    return hashlib.sha256(b"".join(one.digest() for one in parts)).hexdigest()[:_DIGITS_OF_VALUE]
+
+
+def is_known(value: Any) -> bool:
+    """Return whether a version says what a class or a function is."""
     return str(value.__module__).split(".")[0] in _KNOWN
+
+
+def name_of(value: Any) -> str:
+    """Return what a class or a function is called, or what a value says it is; no address."""
+    if isinstance(value, (set, frozenset)):  # whose order is another one in each process
+        return f"{{{', '.join(sorted(map(repr, value)))}}}"
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    text = "" if isinstance(value, nn.Module) else repr(value)
+    return text if text and " at 0x" not in text else name_of(type(value))
+
+
+def bytes_of(values: Tensor) -> bytes:
+    """Return the bytes of a tensor, whatever its type, shape and device."""
+    flat = values.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().tobytes()
+
+
+def code_of(code: CodeType) -> list[Any]:
+    """Return what a function's code does, without where it is written."""
+    return [code.co_code, code.co_names, [_constant(one) for one in code.co_consts]]
+
+
+def _constant(value: Any) -> Any:
+    if isinstance(value, CodeType):
+        return code_of(value)
+    if isinstance(value, frozenset):  # whose order is another one in each process
+        return sorted(map(repr, value))
+    return repr(value)

@@ -10,16 +10,25 @@ import functools
 import hashlib
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from types import CodeType, FunctionType
+from types import FunctionType, MethodType
 from typing import Any
 
 import captum
+import numpy as np
 import torch
 from captum.attr import Attribution
 from torch import Tensor, nn
 
+from captum_guided_ext.output._model_identity import (
+    bytes_of,
+    digest_of_value,
+    is_known,
+    name_of,
+)
+
 _OF_THE_MODEL = ("forward_func", "model")  # what an attribution explains is said once, not here
 _DIGITS = 12
+_OURS = "captum_guided_ext."  # whose version is said
 
 
 def package_version() -> str:
@@ -51,7 +60,8 @@ def described(value: Any) -> str:
     """Return a value in words without a memory address, settings it holds included.
 
     Two values of other settings have other words, as far as their attributes, tensors and code
-    show it; what a callable object or a local function keeps elsewhere is not seen.
+    show it. Of somebody's own functions and objects, and of modules, a digest stands for what they
+    hold and what they are made of, as :func:`identity_of_model` sees it.
     """
     if isinstance(value, functools.partial):
         given = [described(one) for one in value.args]
@@ -60,34 +70,30 @@ def described(value: Any) -> str:
     if isinstance(owner := getattr(value, "__self__", None), Attribution):
         return f"{described(owner)}.{value.__name__}"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        kind = type(value)
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return f"{type(value).__name__}({_named(fields)})"
+        known = is_known(kind) or kind.__module__.startswith(_OURS)
+        code = "" if known else f" {digest_of_value(kind)}"
+        return f"{kind.__name__}({_named(fields)}){code}"
     if isinstance(value, Attribution):
         return _attribution(value)
     return _plain(value)
 
 
-def bytes_of(values: Tensor) -> bytes:
-    """Return the bytes of a tensor, whatever its type, shape and device."""
-    flat = values.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().tobytes()
-
-
 def _plain(value: Any) -> str:
-    if isinstance(value, Tensor):
-        digest = hashlib.sha256(bytes_of(value)).hexdigest()[:_DIGITS]
-        return f"tensor{tuple(value.shape)} {digest}"
+    if isinstance(value, (Tensor, np.ndarray)):
+        content = bytes_of(value) if isinstance(value, Tensor) else value.tobytes()
+        digest = hashlib.sha256(content).hexdigest()[:_DIGITS]
+        return f"{'tensor' if isinstance(value, Tensor) else 'array'}{tuple(value.shape)} {digest}"
     if isinstance(value, (list, tuple, dict)):
         parts = value.items() if isinstance(value, dict) else value
         return f"[{', '.join(map(described, parts))}]"
-    if isinstance(value, FunctionType):
-        return _function(value)
-    if hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
-    text = repr(value)
-    if isinstance(value, nn.Module) or " at 0x" in text:
-        return f"{type(value).__module__}.{type(value).__qualname__}"
-    return text
+    is_object = hasattr(value, "__dict__") and not isinstance(value, type)
+    if isinstance(value, (FunctionType, MethodType, nn.Module)) or (
+        is_object and not is_known(type(value))
+    ):
+        return f"{name_of(value)} {digest_of_value(value)}"
+    return name_of(value)
 
 
 def _attribution(value: Attribution) -> str:
@@ -101,25 +107,3 @@ def _attribution(value: Attribution) -> str:
 
 def _named(values: dict[str, Any]) -> str:
     return ", ".join(f"{name}={described(values[name])}" for name in sorted(values))
-
-
-def _function(value: FunctionType) -> str:
-    name = f"{value.__module__}.{value.__qualname__}"
-    cells = [cell.cell_contents for cell in value.__closure__ or ()]
-    simple = [one for one in cells if isinstance(one, (bool, int, float, str, Tensor))]
-    inner = [code_of(one.__code__) for one in cells if isinstance(one, FunctionType)]
-    shown = (code_of(value.__code__), inner, described(simple), described(value.__defaults__ or ()))
-    return f"{name} {hashlib.sha256(repr(shown).encode()).hexdigest()[:_DIGITS]}"
-
-
-def code_of(code: CodeType) -> list[Any]:
-    """Return what a function's code does, without where it is written."""
-    return [code.co_code, code.co_names, [_constant(one) for one in code.co_consts]]
-
-
-def _constant(value: Any) -> Any:
-    if isinstance(value, CodeType):
-        return code_of(value)
-    if isinstance(value, frozenset):  # whose order is another one in each process
-        return sorted(map(repr, value))
-    return repr(value)

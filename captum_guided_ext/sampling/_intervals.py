@@ -85,7 +85,8 @@ def mean_interval(values: Floats, *, are_hits: bool = False) -> Interval:
         z = float(stats.norm.ppf(tails[1]))
         middle, share = mean + z**2 / (2 * count), 1 + z**2 / count
         half = z * math.sqrt(mean * (1 - mean) / count + z**2 / (4 * count**2))
-        return max((middle - half) / share, 0.0), min((middle + half) / share, 1.0)
+        low, high = (middle - half) / share, (middle + half) / share
+        return 0.0 if mean == 0 else low, 1.0 if mean == 1 else high
     error = deviation / math.sqrt(count)
     if error <= _TINY * abs(mean):
         return mean, mean

@@ -49,7 +49,7 @@ BENCHMARK = Benchmark(
     notes={"it is zero": 2},
     object_area=0.5,
     folder=Path("results"),
-    settings={"seed": 0},
+    settings={"seed": 0, "images": 3},
     threads=1,
 )
 EXPLANATION = explain(Network("own", seeded(Conv)), noise(8, 8))
@@ -87,7 +87,8 @@ def test_data():
     assert tensor.to_dict()["target"] == [0, 3]
     found = BENCHMARK.to_dict()
     assert json.loads(json.dumps(found)) == found == {
-        "summary": [dataclasses.asdict(line) for line in SUMMARY], "settings": {"seed": 0},
+        "summary": [dataclasses.asdict(line) for line in SUMMARY],
+            "settings": {"seed": 0, "images": 3},
         "skipped": [{"image": 5, "name": "c.png", "reason": "cut off"}],
         "notes": {"it is zero": 2}, "object_area": 0.5, "threads": 1,
     }  # fmt: skip

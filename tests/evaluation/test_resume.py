@@ -215,6 +215,38 @@ def test_a_method_with_other_settings_is_refused(tmp_path):
         run(0.0)
 
 
+def test_a_method_must_have_a_text_as_its_name(tmp_path):
+    with pytest.raises(TypeError, match=r"1 is no name of a method: call it by a text"):
+        cg.benchmark(small.cnn(), small.dataset(2), output=tmp_path, methods={1: "gradient"})
+
+
+class Named:
+    """Images whose names have a beginning."""
+
+    def __init__(self, beginning):
+        self.images, self.beginning = small.dataset(2), beginning
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, image):
+        return self.images[image]
+
+    def name(self, image):
+        return f"{self.beginning}{image}"
+
+
+def test_rows_that_say_something_else_of_their_images_are_written_again(tmp_path):
+    for beginning in ("a", "b"):
+        cg.benchmark(
+            small.cnn(), Named(beginning), output=tmp_path, methods=["gradient"],
+            metrics=["sensitivity_max"], n_perturb_samples=1, show_progress=False,
+        )  # fmt: skip
+        names = {row["name"] for row in small.table((tmp_path / "scores.csv").read_text())}
+        assert names == {f"{beginning}0", f"{beginning}1"}
+        (tmp_path / "rows-0.jsonl").unlink()
+
+
 OTHER_DATA = "data digest .*was .*, now it is "
 
 
@@ -353,6 +385,17 @@ def test_rows_of_another_run_are_not_mixed_in(tmp_path):
     with closing(Journal(tmp_path / "one", 1, SETTINGS)):
         assert (tmp_path / "one" / "damaged-1.jsonl").read_bytes() == copied
     assert (tmp_path / "one" / "rows-1.jsonl").read_bytes() == b""
+
+
+def test_rows_of_another_run_are_refused_and_not_set_aside(tmp_path):
+    """Two runs began at once, and the settings are the other one's."""
+    written_rows(tmp_path)
+    rows = (tmp_path / "rows-0.jsonl").read_bytes()
+    start_run(tmp_path / "other", {"seed": 2})
+    (tmp_path / "other" / "run.json").replace(tmp_path / "run.json")
+    with pytest.raises(DataError, match=rf"rows of other settings than run\.json. {CHOOSE}"):
+        start_run(tmp_path, {"seed": 2})
+    assert (tmp_path / "rows-0.jsonl").read_bytes() == rows
 
 
 def test_a_run_that_failed_before_its_first_row_locks_nothing(tmp_path):

@@ -19,6 +19,7 @@ from captum_guided_ext.sampling import mean_interval
 
 IMAGES, SKIPPED = 13, 3
 NOTHING = "the map is zero everywhere"
+REFUSES = []  # whether refusing does
 ZERO = []  # the images of which sometimes_zero returns nothing
 PICTURES = torch.rand(IMAGES, 3, 8, 8, generator=torch.Generator().manual_seed(1)) + 0.1
 
@@ -30,6 +31,12 @@ def sometimes_zero(inputs, target):
 
 def broken(inputs, target):
     raise ValueError("not for me")
+
+
+def refusing(inputs, target):
+    if REFUSES:
+        raise ValueError("not for me")
+    return inputs
 
 
 METHODS = {
@@ -156,7 +163,8 @@ def test_an_unfinished_run_has_the_images_that_are_there(runs, tmp_path):
     assert gradient.mean == pytest.approx(statistics.mean(expected), rel=1e-12)
     assert (gradient.images, gradient.missing, gradient.rank) == (5, 0, None)
     assert "fewer than 10 images" in str(found)
-    assert "not finished: " in str(found)
+    assert f"unfinished: {IMAGES - 6} of {IMAGES} images are not scored yet" in str(found)
+    assert "unfinished" not in str(runs["one"])
     assert sorted(file.name for file in folder.iterdir()) == ["rows-0.jsonl", "run.json"]
 
 
@@ -275,16 +283,43 @@ def test_a_run_without_an_image_cannot_be_put_together(runs, tmp_path):
             cg.summarize(*folders)
 
 
-def test_a_network_that_no_method_applies_to_has_no_floors(runs, tmp_path):
-    methods = {"guided_backprop": "guided_backprop"}
-    folders = [tmp_path / "relu", tmp_path / "gelu"]
+def test_a_network_that_no_method_applies_to_has_no_floors(runs, tmp_path, monkeypatch):
+    methods = {"refusing": cg.MethodSpec(refusing, multiplies_by_inputs=False)}
+    folders = [tmp_path / "applies", tmp_path / "does not"]
     run(folders[0], methods=methods)
-    run(folders[1], methods=methods, weights=7, act=F.gelu)
+    monkeypatch.setattr(f"{__name__}.REFUSES", [True])
+    run(folders[1], methods=methods, weights=7)
     for order in (folders, folders[::-1]):
         found = cg.summarize(*order)
-        assert {line.method for line in found.summary} == {"guided_backprop"}
+        assert {line.method for line in found.summary} == {"refusing"}
         assert {row.value for row in found.rows} == {None}
-        assert "2 GELU" in found.summary[0].reason
+        assert "not for me" in found.summary[0].reason
+
+
+def test_another_network_is_not_the_same_one_with_other_weights(runs, tmp_path):
+    run(tmp_path, weights=7, act=F.leaky_relu)
+    with fails(DataError, "model structure was", "Only seeds and weights may differ"):
+        cg.summarize(runs["one"].folder, tmp_path)
+
+
+def test_a_name_makes_no_other_weights(runs, tmp_path):
+    network = cg.Network("another name", seeded(small.Cnn, 3))
+    settings = {"metrics": ["infidelity", "sensitivity_max"], "n_perturb_samples": 2}
+    cg.benchmark(network, Data(), output=tmp_path, methods=METHODS, batch_size=2, **settings,
+                 show_progress=False)  # fmt: skip
+    with fails(DataError, "has the seed and the weights of a folder before it"):
+        cg.summarize(runs["one"].folder, tmp_path)
+
+
+def test_the_prediction_of_other_weights_is_no_single_target(tmp_path):
+    each = [run(tmp_path / str(weights), weights=weights, target="prediction", methods=["gradient"])
+            for weights in (3, 7)]  # fmt: skip
+    targets = [[one.target for one in result.images.values()] for result in each]
+    assert targets[0] != targets[1]
+    found = cg.summarize(tmp_path / "3", tmp_path / "7")
+    assert [one.target for one in found.images.values()] == [
+        one if one == other else None for one, other in zip(*targets, strict=True)
+    ]
 
 
 def test_other_settings_are_named(runs, tmp_path):

@@ -160,6 +160,67 @@ def test_hits_have_wilsons_interval():
     assert summary({"all": [1.0] * 60, "near": NEAR})["all"].ci_low == 1
 
 
+def test_a_floor_beside_hits_may_be_no_hit():
+    gone = summary({"a": [0.0] * 12, "random_map": np.full(12, 1.5) + DRAW.normal(0, 0.1, 12)})
+    assert 1 < gone["random_map"].ci_low < gone["random_map"].ci_high
+    assert gone["a"].ci_low == 0
+
+
+def test_scores_that_are_often_0_are_no_hits():
+    few = [0.0] * 12 + [1e-6, 2e-6, 1e-6, 3e-6, 2e-6, 1e-6, 2e-6, 1e-6]
+    assert summary({"a": few})["a"].ci_high < 3e-6
+
+
+def tables(draw):
+    """Return random scores by method: ties, hits, constants, gaps, decades, rounding."""
+    count, images = int(draw.integers(1, 6)), int(draw.choice([1, 2, 9, 10, 11, 30]))
+    size = count, images
+    kinds = [
+        lambda: draw.gamma(1, size=size),
+        lambda: np.full(size, draw.normal()),
+        lambda: draw.choice([0, 1, 0.5, 1 / 3], p=[0.4, 0.4, 0.1, 0.1], size=size),
+        lambda: draw.normal(size=images) + 0.3 * draw.normal(size=size),
+        # decades, of which the large ones differ by rounding and the small ones by more
+        lambda: (
+            np.exp(draw.normal(0, 6, images))
+            * (1 + draw.choice([0, 1e-7, 3e-6, 1e-3], size=(min(count, 2), images)))
+        ),
+    ]
+    table = kinds[draw.integers(len(kinds))]() * draw.choice([1, -1, 1e-30, 1e30])
+    if len(table) > 1 and draw.random() < 0.4:
+        table[1] = table[0] * (1 + draw.choice([0, 1e-9, 1e-6])) + draw.choice([0, 1])
+    table = np.where(draw.random(table.shape) < draw.choice([0, 0.05]), np.nan, table)
+    scores = {
+        f"m{i}": [None if np.isnan(one) else one for one in row.tolist()]
+        for i, row in enumerate(table)
+    }
+    return scores | {"random_map": draw.random(images).tolist()}
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_what_is_said_of_any_table_does_not_contradict_itself(seed):
+    draw = np.random.default_rng([20, seed])
+    scores, higher = tables(draw), bool(draw.integers(2))
+    lines = summary(scores, higher=higher)
+    ranked = [line for line in lines.values() if line.shared_images is not None]
+    for line in ranked:
+        low, high = line.difference_ci_low, line.difference_ci_high
+        assert line.difference <= 0 if higher else line.difference >= 0
+        assert (line.rank is None) == (line.shared_images < 10)
+        assert (low is None) == (high is None)
+        if low is not None:
+            assert low <= line.difference <= high
+            assert not (low > 0 or high < 0) or line.rank > ranked[0].rank
+        if line.rank is not None:
+            assert 1 <= line.rank <= line.last_rank <= len(ranked)
+    if ranked:
+        assert ranked[0].difference == 0
+        assert ranked[0].rank in (None, 1)
+    # Scores with the other sign, of which the lower ones are better then, say the same.
+    mirrored = {m: [None if v is None else -v for v in values] for m, values in scores.items()}
+    assert ranks(summary(mirrored, higher=not higher)) == ranks(lines)
+
+
 def test_several_runs_have_a_second_interval():
     runs = [of_rows(rows({"a": NEAR + shift})) for shift in (-1.0, 0.0, 1.0)]
     (line,) = summarise(of_rows(rows({"a": NEAR})), {"m": False}, runs)

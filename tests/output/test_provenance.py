@@ -1,5 +1,6 @@
 """What stands for a setting: the same words for the same one, others for another."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -31,6 +32,96 @@ def test_a_method_with_other_settings_has_other_words(setting):
     assert words == again
     assert words != other
     assert "0x" not in words
+
+
+class Own:
+    """A method or a metric of one's own, without words of its own."""
+
+    factor = 1
+
+    def __init__(self, held):
+        self.held = held
+
+    def attribute(self, x, target=None):
+        return x * self.held
+
+
+def other_factor():
+    return type("Own", (), {**vars(Own), "factor": 2})(0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    held: int = 1
+
+    def score(self, batch):
+        return batch
+
+
+def scores_otherwise(held):
+    @dataclasses.dataclass(frozen=True)
+    class Other:
+        held: int = 1
+
+        def score(self, batch):
+            return -batch
+
+    Other.__name__, Other.__qualname__ = Metric.__name__, Metric.__qualname__
+    return Other(held)
+
+
+def holding(held):
+    return lambda x, target=None: x * held
+
+
+def function(held):
+    def attribute(x, target=None, *, factor=held):
+        return x * factor
+
+    return attribute
+
+
+def arrays(value):
+    array = np.zeros(5000)  # too long to be written out
+    array[2500] = value
+    return array
+
+
+def weighted(value):
+    layer = nn.Linear(1, 1)
+    nn.init.constant_(layer.weight, value)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+OWN = {
+    "object": Own,
+    "method of an object": lambda one: Own(one).attribute,
+    "part of it": lambda one: functools.partial(Own(one).attribute, target=3),
+    "specified": lambda one: cg.MethodSpec(Own(one).attribute, multiplies_by_inputs=False),
+    "held list": lambda one: holding([one]),
+    "held object": lambda one: holding(Own(one)),
+    "held part": lambda one: holding(functools.partial(torch.mul, other=one)),
+    "held module": lambda one: holding(nn.Threshold(one, 0.0)),
+    "held weights": lambda one: holding(weighted(float(one))),
+    "keyword": function,
+    "array": lambda one: functools.partial(defaulted, factor=arrays(one)),
+    "number of a class": lambda one: Own(0) if one == 1 else other_factor(),
+    "metric": Metric,
+    "code of a metric": lambda one: Metric(2) if one == 1 else scores_otherwise(2),
+}
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_what_is_ones_own_is_known_by_what_it_holds(kind):
+    words, again, other = (described(OWN[kind](one)) for one in (1, 1, 2))
+    assert words == again
+    assert words != other
+    assert "0x" not in words
+
+
+def test_a_set_has_the_same_words_in_every_process():
+    assert described({"b", "a", "c"}) == "{'a', 'b', 'c'}"
 
 
 class Scaled:
@@ -94,6 +185,10 @@ MODELS = {
     "other hook": lambda: hooked(2),
     "function as attribute": lambda: seeded(lambda: Conv(F.relu)),
     "other function": lambda: seeded(lambda: Conv(F.gelu)),
+    "object as attribute": lambda: seeded(lambda: Conv(Scaled(F.relu))),
+    "its other number": lambda: seeded(lambda: Conv(Scaled(F.relu, 2.0))),
+    "method as attribute": lambda: seeded(lambda: Conv(Scaled(F.relu).__call__)),
+    "another object's": lambda: seeded(lambda: Conv(Scaled(F.relu, 2.0).__call__)),
     "closure": lambda: closure(1),
     "other closure": lambda: closure(2),
     "callable": lambda: Scaled(layers(nn.ReLU())),
