@@ -65,7 +65,8 @@ class InfidelityMetric:
 
     Args:
         perturbation: How inputs are perturbed. Default: a noisy baseline.
-        n_perturb_samples: Perturbations of each example. Default: 10.
+        n_perturb_samples: Perturbations of each example, two at least where it is scaled.
+            Default: 10.
         normalize: Scale each attribution optimally before it is scored, as the authors' code does,
             so that methods are not compared by their units. Such a score has an interval by
             resampling instead of a standard error. Default: True.
@@ -83,6 +84,11 @@ class InfidelityMetric:
 
     @property
     def names(self) -> tuple[str, ...]:
+        if self.normalize and self.n_perturb_samples == 1:
+            raise ValueError(
+                f"n_perturb_samples of {self.name} is 1: scaled optimally, any map fits one sample "
+                "without error. Give 2 or more, or normalize=False"
+            )
         """The score's name."""
         return (self.name,)
 

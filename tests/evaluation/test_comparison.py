@@ -261,3 +261,8 @@ def test_errors_name_the_offender(net, case):
     given = {"inputs": X, "target": TARGET, "layer": "second"} | changed
     with pytest.raises(kind, match=words):
         cg.compare(net, given.pop("inputs"), given.pop("target"), **given)
+    "one": (
+        {"n_perturb_samples": 1},
+        ValueError,
+        "infidelity is 1: scaled optimally, any",
+    ),
