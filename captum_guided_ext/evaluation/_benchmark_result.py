@@ -51,8 +51,8 @@ class Benchmark(Result):
         images: The name, the class explained and the object's area of each image, by number.
         skipped: The images that have no scores.
         notes: What the methods warned of, and in how many batches.
-        object_area: The mean share of the picture that the object covers, which is what a map
-            without direction would score in relevance_mass; None without masks.
+        object_area: The mean share of the picture that the object covers, where there is one,
+            which is what a map without direction would score in relevance_mass; None without masks.
         folder: Where it is on disk.
         settings: All that decides the rows, and how many processes there were.
         threads: How many threads the first process had.
@@ -227,8 +227,8 @@ def _reading(found: Benchmark) -> Iterable[str]:
     if any(_has_gaps(line) for line in lines):
         yield (
             "* has no score on some images: its mean is over the images that it has, and is "
-            "compared on those that all ranked methods have; below nine tenths of the images it is "
-            "not ranked"
+            "compared on those that all ranked methods have; below nine tenths of the images that "
+            "any method has a score on it is not ranked"
         )
     shared = [line.shared_images for line in lines if line.shared_images is not None]
     if shared and min(shared) < FEWEST:

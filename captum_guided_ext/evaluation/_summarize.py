@@ -75,7 +75,7 @@ def sum_up(folder: Path, settings: Mapping[str, Any], records: Iterable[BatchRec
     counted = Counter(note for _, note in sorted(notes))
     if damaged := damaged_lines(folder):
         counted["damaged lines of rows were set aside, and their batches computed again"] = damaged
-    areas = [one.object_area for one in images.values() if one.object_area is not None]
+    areas = [one.object_area for one in images.values() if one.object_area]  # else no score
     return Benchmark(
         scores=scores,
         summary=tuple(summarise(scores, settings["higher_is_better"])),

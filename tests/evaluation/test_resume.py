@@ -224,12 +224,14 @@ def test_other_pictures_are_refused(finished, refused):
 
 
 def test_other_masks_are_refused(data, tmp_path, refused):
-    for name, value in (("none", 0), ("all", 255)):
+    one = Image.new("L", (8, 8))
+    one.putpixel((4, 4), 255)
+    for name, mask in (("one", one), ("all", Image.new("L", (8, 8), 255))):
         for picture in data.rglob("*.png"):
-            save(tmp_path / name / picture.relative_to(data), Image.new("L", (8, 8), value))
+            save(tmp_path / name / picture.relative_to(data), mask)
     arguments = small.command(data, tmp_path / "run", "--metrics", "relevance_mass")
-    assert cli.main([*arguments, "--masks", str(tmp_path / "none")]) == 0
-    # Every score would be 1 instead of 0.
+    assert cli.main([*arguments, "--masks", str(tmp_path / "one")]) == 0
+    # Every score would be 1.
     words = r"image 0 \(0/0\.png\) has changed since it was scored: its label or mask is another"
     refused(tmp_path / "run", [*arguments, "--masks", str(tmp_path / "all")], words)
 
