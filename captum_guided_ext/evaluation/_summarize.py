@@ -11,7 +11,7 @@ import torch
 
 from captum_guided_ext.errors import DataError
 from captum_guided_ext.evaluation._benchmark_result import Benchmark
-from captum_guided_ext.evaluation._journal import changes, damaged_lines, read_records
+from captum_guided_ext.evaluation._journal import changes, damaged_lines, read_records, told
 from captum_guided_ext.evaluation._scores import Scores, Series
 from captum_guided_ext.evaluation._summary import summarise
 
@@ -100,7 +100,7 @@ def _together(found: Sequence[Benchmark]) -> Benchmark:
         if changed := changes(mine, theirs):
             raise DataError(
                 f"{first.folder} and {other.folder} are runs of other settings: "
-                f"{'; '.join(changed)}. Only seeds and weights may differ"
+                f"{told(changed)}. Only seeds and weights may differ"
             )
         _check_images(first, other)
     for name, word in zip(_OF_A_RUN, ("seeds", "weights"), strict=True):

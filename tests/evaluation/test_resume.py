@@ -20,6 +20,7 @@ from PIL import Image
 import captum_guided_ext as cg
 from captum_guided_ext import cli
 from captum_guided_ext.errors import DataError
+from captum_guided_ext.evaluation import CAPTUM_METHODS
 from captum_guided_ext.evaluation._journal import (
     Journal,
     damaged_lines,
@@ -176,6 +177,7 @@ def test_a_finished_run_computes_nothing_and_makes_a_lost_file_again(tmp_path):
 CHANGES = {
     "seed": (("--seed", "1"), "seed was 0, now it is 1"),
     "methods": (("--methods", "gradient"), "methods guided_backprop was .*, now it is missing"),
+    "many": (("--methods", ",".join(CAPTUM_METHODS)), r"deep_lift was missing.*; and \d more\. Ch"),
     "metrics": (("--metrics", "sensitivity_max"), "metrics sensitivity_max was missing, now"),
     "samples": (("--samples", "3"), r"metrics infidelity was .*samples=2.*n_perturb_samples=3"),
     "batch size": (("--batch-size", "3"), "batch_size was 2, now it is 3"),
