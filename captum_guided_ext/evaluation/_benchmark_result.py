@@ -78,7 +78,7 @@ class Benchmark(Result):
 
     def __str__(self) -> str:
         """Return the summary's tables, and how to read them."""
-        tables = summary_tables(self.summary, self.level)
+        tables = summary_tables(self.summary, self.level) or "no image has scores"
         return "\n\n".join([tables, *map(wrapped, _paragraphs(self))])
 
     def to_dict(self) -> dict[str, Any]:
