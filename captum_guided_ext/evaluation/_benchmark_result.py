@@ -334,8 +334,9 @@ def _draw(lines: Sequence[SummaryLine]) -> Figure:
     """Draw means, and the family's intervals about the best one's; a panel a metric."""
     panels = []
     for metric in dict.fromkeys(line.metric for line in lines):
-        shown = [line for line in lines if line.metric == metric and line.mean is not None]
-        better = "higher" if shown and shown[0].higher_is_better else "lower"
+        own = [line for line in lines if line.metric == metric]
+        shown = [line for line in own if line.mean is not None]
+        better = "higher" if own[0].higher_is_better else "lower"
         images = max((line.images for line in shown), default=0)
         best = next((one.shared_mean for one in shown if one.difference == 0), None)
         panels.append(
