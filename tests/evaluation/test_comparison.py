@@ -263,6 +263,11 @@ ERRORS = {
     "tuple": ({"inputs": (X, X)}, TypeError, "one tensor, not tuple"),
     "both": ({"seed": 1, "generator": torch.Generator()}, ValueError, "give one of them"),
     "samples": ({"n_perturb_samples": 0}, ValueError, "n_perturb_samples must be 1 or more"),
+    "one": (
+        {"n_perturb_samples": 1},
+        ValueError,
+        "infidelity is 1: scaled optimally, any",
+    ),
     "square": ({"metrics": [InfidelityMetric(SquareRemoval((20,)))]}, ValueError, "no square of"),
 }
 
@@ -273,8 +278,3 @@ def test_errors_name_the_offender(net, case):
     given = {"inputs": X, "target": TARGET, "layer": "second"} | changed
     with pytest.raises(kind, match=words):
         cg.compare(net, given.pop("inputs"), given.pop("target"), **given)
-    "one": (
-        {"n_perturb_samples": 1},
-        ValueError,
-        "infidelity is 1: scaled optimally, any",
-    ),

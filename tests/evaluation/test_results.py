@@ -61,11 +61,12 @@ each_result = pytest.mark.parametrize("result", [COMPARISON, BENCHMARK], ids=["c
 def test_words():
     assert repr(COMPARISON) == "<Comparison: 2 methods on 2 examples: infidelity>"
     assert str(COMPARISON) == (
-        "| method   | infidelity | reason       |\n"
-        "|----------|-----------:|--------------|\n"
-        "| gradient |        1.4 |              |\n"
-        "| mine     |            | no rectifier |\n"
-        "means over 2 images"
+        "| method   | infidelity |\n"
+        "|----------|-----------:|\n"
+        "| gradient |        1.4 |\n"
+        "| mine     |            |\n"
+        "means over 2 images\n"
+        "no map of mine: no rectifier"
     )
     assert repr(BENCHMARK) == "<Benchmark: 2 methods on 2 images: infidelity>"
     table, _, *said = str(BENCHMARK).split("\n\n")
@@ -144,7 +145,6 @@ def test_a_comparison_draws_every_map_and_a_benchmark_every_mean():
     assert [label.get_text() for label in panel.get_yticklabels()] == ["Gradient"]
 
 
-def test_what_cannot_be_drawn_is_said_and_saved_without_a_figure(tmp_path):
 def test_a_metric_without_a_score_has_a_panel_that_says_so():
     line = SummaryLine(**NOTHING | {"method": "mine", "images": 0, "missing": 2, "reason": WHY,
                                     "higher_is_better": True})  # fmt: skip
@@ -170,6 +170,7 @@ def test_numbers_of_an_axis_do_not_run_into_one_another():
         assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
 
 
+def test_what_cannot_be_drawn_is_said_and_saved_without_a_figure(tmp_path):
     flat = dataclasses.replace(COMPARISON, inputs=torch.rand(2, 5))
     no_map = dataclasses.replace(COMPARISON, maps={})
     for number, (result, words) in enumerate(
