@@ -52,8 +52,8 @@ class Benchmark(Result):
         images: The name, the class explained and the object's area of each image, by number.
         skipped: The images that have no scores.
         notes: What the methods warned of, and in how many batches.
-        object_area: The mean share of the picture that the object covers, which is what a map
-            without direction would score in relevance_mass; None without masks.
+        object_area: The mean share of the picture that the object covers, where there is one,
+            which is what a map without direction would score in relevance_mass; None without masks.
         folder: Where it is on disk.
         settings: All that decides the rows, and how many processes there were.
         threads: How many threads the first process had.
@@ -79,7 +79,7 @@ class Benchmark(Result):
 
     def __str__(self) -> str:
         """Return the summary's tables, and how to read them."""
-        tables = summary_tables(self.summary, self.level)
+        tables = summary_tables(self.summary, self.level) or "no image has scores"
         return "\n\n".join([tables, *map(wrapped, _paragraphs(self))])
 
     def to_dict(self) -> dict[str, Any]:
@@ -238,8 +238,8 @@ def _reading(found: Benchmark) -> Iterable[str]:
     if any(_has_gaps(line) for line in lines):
         yield (
             "* has no score on some images: its mean is over the images that it has, and is "
-            "compared on those that all ranked methods have; below nine tenths of the images it is "
-            "not ranked"
+            "compared on those that all ranked methods have; below nine tenths of the images that "
+            "any method has a score on it is not ranked"
         )
     shared = [line.shared_images for line in lines if line.shared_images is not None]
     if shared and min(shared) < FEWEST:
@@ -345,8 +345,9 @@ def _draw(lines: Sequence[SummaryLine]) -> Figure:
     """Draw means, and the family's intervals about the best one's; a panel a metric."""
     panels = []
     for metric in dict.fromkeys(line.metric for line in lines):
-        shown = [line for line in lines if line.metric == metric and line.mean is not None]
-        better = "higher" if shown and shown[0].higher_is_better else "lower"
+        own = [line for line in lines if line.metric == metric]
+        shown = [line for line in own if line.mean is not None]
+        better = "higher" if own[0].higher_is_better else "lower"
         images = max((line.images for line in shown), default=0)
         best = next((one.shared_mean for one in shown if one.difference == 0), None)
         panels.append(

@@ -68,9 +68,14 @@ def _integrated_gradients(model: Callable[..., Any], x: Tensor, **arguments: Any
     return found
 
 
+def _in_precision_of(x: Tensor, model: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the model for what Captum draws, which is of single precision whatever ``x`` is."""
+    return lambda drawn, *further: model(drawn.to(x.dtype), *further)
+
+
 def _smoothed(kind: str, model: Callable[..., Any], x: Tensor, **arguments: Any) -> Tensor:
     # One example at a time comes, whose range this is.
-    found: Tensor = NoiseTunnel(Saliency(model)).attribute(
+    found: Tensor = NoiseTunnel(Saliency(_in_precision_of(x, model))).attribute(
         x,
         nt_type=kind,
         nt_samples=_SAMPLES,
@@ -82,7 +87,7 @@ def _smoothed(kind: str, model: Callable[..., Any], x: Tensor, **arguments: Any)
 
 
 def _gradient_shap(model: Callable[..., Any], x: Tensor, **arguments: Any) -> Tensor:
-    found: Tensor = GradientShap(model).attribute(
+    found: Tensor = GradientShap(_in_precision_of(x, model)).attribute(
         x, baselines=torch.zeros_like(x[:1]), n_samples=_SAMPLES, stdevs=0.0, **arguments
     )
     return found
@@ -133,8 +138,9 @@ class _DeepLift:
     def _why_wrong(self, x: Tensor, arguments: Mapping[str, Any]) -> str:
         if missed := self._missed(x, arguments.get("additional_forward_args")):
             return (
-                f"DeepLift's hooks would miss {missed}: Captum sets them on calls of modules, of "
-                f"the kinds {', '.join(kind.__name__ for kind in _HOOKED)}. Make it one"
+                f"DeepLift's hooks would miss {missed}, and take it as linear: Captum sets them on "
+                f"modules of torch.nn, {', '.join(kind.__name__ for kind in _HOOKED)}. Call such a "
+                "module instead of a function, or leave deep_lift out"
             )
         noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
         found, delta = self._attribute(_PROBE * noise, arguments)

@@ -24,6 +24,7 @@ from captum_guided_ext.output import (
     number,
     png,
     versions,
+    wrapped,
 )
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Comparison(Result):
         floors = [name for name in FLOORS if any(method == name for method, _ in means)]
         rows = []
         for method in (*self.maps, *self.reasons, *floors):
-            row: dict[str, Any] = {"method": method, "reason": self.reasons.get(method)}
+            row: dict[str, Any] = {"method": method}
             for metric in self._metrics:
                 scored = values.get((method, metric), {})
                 gaps = f" ({len(scored)} of {total})" if 0 < len(scored) < total else ""
@@ -77,9 +78,8 @@ class Comparison(Result):
                 if mean is not None and constant and not gaps:
                     row[f"{metric} / constant's"] = number(mean / constant)
             rows.append(row)
-        columns = dict.fromkeys(name for row in rows for name in row if name != "reason")
-        table = Table.of_rows((*columns, "reason"), rows, ("reason",)).to_markdown()
-        lines = [table]
+        columns = dict.fromkeys(name for row in rows for name in row)
+        lines = [Table.of_rows(tuple(columns), rows).to_markdown()]
         if self.rows:
             lines.append(f"means over {counted(total, 'image')}")
         if floors:
@@ -89,7 +89,11 @@ class Comparison(Result):
             for one in self.rows
             if one.value is None and one.method in self.maps
         }
-        return "\n".join([*lines, *sorted(missing)])
+        alike: dict[str, list[str]] = {}
+        for method, reason in self.reasons.items():
+            alike.setdefault(reason, []).append(method)
+        no_map = [f"no map of {', '.join(some)}: {reason}" for reason, some in alike.items()]
+        return "\n".join([*lines, wrapped([*no_map, *sorted(missing)])]).rstrip()
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but inputs and maps, with the versions that made it."""

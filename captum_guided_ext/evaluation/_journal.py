@@ -24,13 +24,15 @@ from captum_guided_ext.evaluation._lines import (
 from captum_guided_ext.output import remove_leftovers, sync_folder, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from captum_guided_ext.evaluation._records import BatchRecord
 
 _SETTINGS, _ROWS, _DAMAGED = "run.json", "rows-*.jsonl", "damaged-*.jsonl"
 _FORMAT = 2
+_IMPLIED = ("higher_is_better",)  # by metrics that differ: told last
+_TOLD = 6  # of the changes
 _ELSEWHERE = "Choose another folder, or empty this one"
 
 
@@ -135,15 +137,21 @@ def _refusal(folder: Path, found: Any, wanted: Mapping[str, Any]) -> DataError:
         )
     if found == wanted:
         return DataError(f"{folder} holds rows of other settings than {_SETTINGS}. {_ELSEWHERE}")
-    changed = "; ".join(changes(found, wanted))
+    changed = told(changes(found, wanted))
     return DataError(f"{folder} holds rows of other settings: {changed}. {_ELSEWHERE}")
+
+
+def told(changed: Sequence[str]) -> str:
+    """Return some of the changes in one line, and how many more there are."""
+    more = [f"and {len(changed) - _TOLD} more"] if len(changed) > _TOLD else []
+    return "; ".join([*changed[:_TOLD], *more])
 
 
 def changes(found: Any, wanted: Any, name: str = "") -> list[str]:
     if isinstance(found, dict) and isinstance(wanted, dict):
         return [
             change
-            for key in sorted({*found, *wanted})
+            for key in sorted({*found, *wanted}, key=lambda key: (key in _IMPLIED, key))
             for change in changes(found.get(key), wanted.get(key), f"{name} {key}".strip())
         ]
     if found == wanted:

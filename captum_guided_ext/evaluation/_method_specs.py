@@ -65,6 +65,10 @@ class MethodSpec:
                 f"MethodSpec of {self.method!r}: it needs a Captum Attribution or a function of "
                 "the form of its attribute; a method that is named has its own baseline"
             )
+        if isinstance(self.method, type) and issubclass(self.method, Attribution):
+            raise TypeError(
+                f"{self.method.__name__} is a class: give an object, {self.method.__name__}(model)"
+            )
         is_number = isinstance(self.baselines, (int, float)) and not isinstance(
             self.baselines, bool
         )

@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_NO_OBJECT = "the mask is empty: no object is in the picture"
+
+
 @dataclass(frozen=True)
 class InfidelityMetric:
     """Infidelity with its settings (see :func:`captum_guided_ext.metrics.infidelity`).
@@ -65,7 +68,8 @@ class InfidelityMetric:
 
     Args:
         perturbation: How inputs are perturbed. Default: a noisy baseline.
-        n_perturb_samples: Perturbations of each example. Default: 10.
+        n_perturb_samples: Perturbations of each example, two at least where it is scaled.
+            Default: 10.
         normalize: Scale each attribution optimally before it is scored, as the authors' code does,
             so that methods are not compared by their units. Such a score has an interval by
             resampling instead of a standard error. Default: True.
@@ -80,6 +84,11 @@ class InfidelityMetric:
 
     def __post_init__(self) -> None:
         check_positive_count("n_perturb_samples", self.n_perturb_samples)
+        if self.normalize and self.n_perturb_samples == 1:
+            raise ValueError(
+                f"n_perturb_samples of {self.name} is 1: scaled optimally, any map fits one sample "
+                "without error. Give 2 or more, or normalize=False"
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -187,8 +196,9 @@ class LocalisationMetric:
     """Whether the attribution lies on the object, where there is a mask of it.
 
     A place counts with the sum of its channels' absolute values. A map that is zero everywhere
-    has no score. Among several places of the largest value, the pointing game's hit is the share of
-    them that is inside. It has no margin around the object (the paper's had 15 pixels).
+    has no score, and neither has an image whose mask is empty. Among several places of the largest
+    value, the pointing game's hit is the share of them that is inside. It has no margin around the
+    object (the paper's had 15 pixels).
 
     Args:
         names: Which scores are wanted, of "relevance_mass" (Arras et al. 2022, arXiv:2003.07258)
@@ -212,12 +222,19 @@ class LocalisationMetric:
                 f"{' and '.join(self.names)}: masks of the object are needed, and there are none"
             )
         measures = {"relevance_mass": relevance_mass, "pointing_game": pointing_game}
-        return {
-            name: without_zero_maps(
-                {m: Score(measures[name](one, batch.masks)) for m, one in batch.maps.items()}, batch
-            )
+        is_nowhere = ~batch.masks.flatten(1).any(dim=1).cpu()  # cut off with the border, maybe
+        reasons = [_NO_OBJECT if nowhere else "" for nowhere in is_nowhere.tolist()]
+        scores = {
+            name: {
+                m: Score(
+                    measures[name](one, batch.masks).masked_fill(is_nowhere, float("nan")),
+                    reason=reasons,
+                )
+                for m, one in batch.maps.items()
+            }
             for name in self.names
         }
+        return {name: without_zero_maps(scores[name], batch) for name in self.names}
 
 
 def _check_names(names: tuple[str, ...], known: tuple[str, ...]) -> None:

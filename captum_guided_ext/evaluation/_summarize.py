@@ -11,7 +11,7 @@ import torch
 
 from captum_guided_ext.errors import DataError
 from captum_guided_ext.evaluation._benchmark_result import Benchmark
-from captum_guided_ext.evaluation._journal import changes, damaged_lines, read_records
+from captum_guided_ext.evaluation._journal import changes, damaged_lines, read_records, told
 from captum_guided_ext.evaluation._scores import Scores, Series
 from captum_guided_ext.evaluation._summary import summarise
 
@@ -90,7 +90,7 @@ def sum_up(folder: Path, settings: Mapping[str, Any], records: Iterable[BatchRec
 
 
 def _mean_area(images: Iterable[ScoredImage]) -> float | None:
-    areas = [one.object_area for one in images if one.object_area is not None]
+    areas = [one.object_area for one in images if one.object_area]  # an empty mask has no score
     return sum(areas) / len(areas) if areas else None
 
 
@@ -102,7 +102,7 @@ def _together(found: Sequence[Benchmark]) -> Benchmark:
         if changed := changes(mine, theirs):
             raise DataError(
                 f"{first.folder} and {other.folder} are runs of other settings: "
-                f"{'; '.join(changed)}. Only seeds and weights may differ"
+                f"{told(changed)}. Only seeds and weights may differ"
             )
         _check_images(first, other)
     identities = [(one.settings["seed"], one.settings["model"]["digest"]) for one in found]

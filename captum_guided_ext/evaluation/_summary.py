@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Bools = npt.NDArray[np.bool_]
 
-_RANKED_FROM = 0.9  # of the images
+_RANKED_FROM = 0.9  # of the images that any method has a score on
 _QUARTILES = (0.25, 0.5, 0.75)
 
 
@@ -93,10 +93,10 @@ def summarise(
 ) -> list[SummaryLine]:
     """Return a line for each metric and method: the ranked ones first, the best mean first.
 
-    Methods are ranked that have a score on nine tenths of the images or more, by one family of
-    simultaneous statements about all pairs of them, on the images that all of them have
-    (:func:`captum_guided_ext.sampling.all_pairs`). They speak about images like these. From fewer
-    than ten images no rank follows.
+    Methods are ranked that have a score on nine tenths or more of the images that any has one on
+    (an empty mask gives none), by one family of simultaneous statements about all pairs of them, on
+    the images that all of them have (:func:`captum_guided_ext.sampling.all_pairs`). They speak
+    about images like these. From fewer than ten images no rank follows.
 
     Args:
         scores: Of all methods; of several runs, their means.
@@ -122,7 +122,7 @@ def _of_metric(
     ranked = [
         i
         for i in range(len(methods))
-        if not floor[i] and counts[i] >= max(_RANKED_FROM * table.shape[1], 1)
+        if not floor[i] and counts[i] >= max(_RANKED_FROM * there.any(axis=0).sum(), 1)
     ]
     family = _Family(table, there, ranked, -1 if higher else 1)
     sign = -1 if higher else 1

@@ -141,7 +141,7 @@ def draw_estimates(panels: Sequence[EstimatePanel], *, caption: str) -> Figure:
     """Draw panels of values with their intervals, up to three beside one another."""
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    most = max((len(panel.estimates) for panel in panels), default=1)
+    most = max([1, *(len(panel.estimates) for panel in panels)])
     columns = min(max(len(panels), 1), _COLUMNS)
     down = max(-(-len(panels) // columns), 1)
     figure = Figure(figsize=(4.6 * columns, (1.5 + 0.32 * most) * down), layout="constrained")
@@ -160,6 +160,8 @@ def _draw_estimates(axes: Axes, panel: EstimatePanel) -> None:
     if values and min(values) > 0 and max(values) >= _DECADES * min(values):
         axes.set_xscale("log", nonpositive="clip")
         axes.set_xlim(min(values) / 2, max(values) * 2)
+    else:
+        axes.locator_params(axis="x", nbins=4)  # means that are close have long numbers
     if panel.reference is not None:
         axes.axvline(panel.reference, color="0.6", linewidth=0.9, linestyle="--", zorder=0)
     for place, one in enumerate(shown):
@@ -169,6 +171,9 @@ def _draw_estimates(axes: Axes, panel: EstimatePanel) -> None:
             inside = colour
             axes.plot([one.low, one.high], [place, place], color=colour, linewidth=2.5, alpha=0.6)
         axes.plot([one.value], [place], "o", color=colour, markerfacecolor=inside)
+    if not shown:
+        axes.text(0.5, 0.5, "no scores", ha="center", va="center", transform=axes.transAxes)
+        axes.set_xticks([])
     axes.set_yticks(range(len(shown)), [_literal(one.label) for one in shown])
     axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.grid(axis="x", alpha=0.3)

@@ -51,6 +51,7 @@ class Table:
             yield text.getvalue().encode()
             text.seek(0)
             text.truncate()
+        yield text.getvalue().encode()  # the names, where there are no rows
 
     def to_csv(self) -> str:
         """Return the rows as CSV."""
@@ -94,6 +95,7 @@ class Table:
                 'Parquet needs pyarrow: pip install "captum-guided-ext[parquet]"'
             ) from error
         blocks = [pa.table({name: one[name] for name in self.columns}) for one in self.blocks()]
+        blocks = blocks or [pa.table({name: [] for name in self.columns})]
         parquet.write_table(pa.concat_tables(blocks, promote_options="permissive"), path)
 
     def _whole(self) -> dict[str, list[Any]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from PIL import Image
 
-from captum_guided_ext.errors import DataError, nearest
+from captum_guided_ext.errors import DataError, nearest, warn_user
 from captum_guided_ext.pictures._reading import open_picture
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class _Folder:
             raise DataError(f"there is no folder {folder}{near}; data is a folder, demo or idx:")
         self.description = f"folder {folder.name}"
         self._folder, self._masks = folder, masks
-        self.labels, samples = _labelled(folder)
+        self.labels, samples = _labelled(folder, masks)
         self._samples = samples[:limit]
         if not self._samples:
             raise DataError(f"folder {folder} holds no picture, nor do the folders in it")
@@ -172,12 +172,23 @@ class _Folder:
         return self._masks / path.relative_to(self._folder).with_suffix(".png")
 
 
-def _labelled(folder: Path) -> tuple[list[str], list[tuple[Path, int | None]]]:
+def _labelled(folder: Path, masks: Path | None) -> tuple[list[str], list[tuple[Path, int | None]]]:
     from torchvision.datasets import ImageFolder  # noqa: PLC0415
     from torchvision.datasets.folder import IMG_EXTENSIONS  # noqa: PLC0415
 
     flat = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMG_EXTENSIONS)
     if flat:
+        inner = [p for p in folder.iterdir() if p.is_dir() and not (masks and p.samefile(masks))]
+        left_out = sorted(
+            one.name
+            for one in inner
+            if any(p.suffix.lower() in IMG_EXTENSIONS for p in one.iterdir())
+        )
+        if left_out:
+            warn_user(
+                f"{folder} holds pictures, and folders of pictures ({', '.join(left_out)}): those "
+                "in the folders are left out"
+            )
         return [], [(path, None) for path in flat]
     if not any(path.is_dir() for path in folder.iterdir()):
         return [], []

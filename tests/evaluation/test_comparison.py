@@ -215,6 +215,18 @@ def test_localisation_by_hand():
     assert scores(result, "pointing_game") == {"x": [1, 0.5], "nothing": [None, None]}
 
 
+def test_where_the_mask_is_empty_no_object_can_be_found():
+    masks = torch.tensor([[[0, 0], [0, 0]], [[1, 0], [0, 0]]])
+    x = torch.rand(2, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    result = cg.compare(
+        nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), x, 0, masks=masks,
+        methods=["gradient"], metrics=["relevance_mass", "pointing_game"],
+    )  # fmt: skip
+    for row in result.rows:
+        assert (row.value is None) == (row.image == 0)
+        assert row.reason == ("the mask is empty: no object is in the picture" * (row.image == 0))
+
+
 def test_what_was_found_can_be_drawn_and_written(net):
     result = cg.compare(net, X, TARGET, layer="second")
     panels = result.plot().axes
@@ -251,6 +263,11 @@ ERRORS = {
     "tuple": ({"inputs": (X, X)}, TypeError, "one tensor, not tuple"),
     "both": ({"seed": 1, "generator": torch.Generator()}, ValueError, "give one of them"),
     "samples": ({"n_perturb_samples": 0}, ValueError, "n_perturb_samples must be 1 or more"),
+    "one": (
+        {"n_perturb_samples": 1},
+        ValueError,
+        "infidelity is 1: scaled optimally, any",
+    ),
     "square": ({"metrics": [InfidelityMetric(SquareRemoval((20,)))]}, ValueError, "no square of"),
 }
 

@@ -311,6 +311,11 @@ def test_a_row_for_each_example_cannot_be_a_baseline():
 
 ERRORS = {
     "name": (lambda: MethodSpec("gradient"), TypeError, "MethodSpec of 'gradient'.* named has its"),
+    "class": (
+        lambda: cg.compare(LINEAR, X, TARGET, methods=[ca.IntegratedGradients]),
+        TypeError,
+        r"IntegratedGradients is a class: give an object, IntegratedGradients\(model\)",
+    ),
     "number": (lambda: MethodSpec(3), TypeError, "MethodSpec of 3: it needs a Captum Attribution"),
     "spec": (lambda: MethodSpec(MethodSpec(IG)), TypeError, "needs a Captum Attribution"),
     "word": (lambda: MethodSpec(IG, "0"), TypeError, "number or a tensor, not str"),

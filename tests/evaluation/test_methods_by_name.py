@@ -64,6 +64,16 @@ def test_smoothed_gradients_are_the_papers(name):
         torch.testing.assert_close(got[row].double(), expected, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_those_that_draw_take_other_precisions(dtype):
+    names = ["smooth_grad", "smooth_grad_square", "var_grad", "gradient_shap"]
+    expected = maps(NET, names)
+    got = maps(seeded(TwoParts).to(dtype), names, X.to(dtype))
+    for name in names:  # how alike: noise is drawn in the range of x, which is rounded
+        both = torch.stack([got[name].flatten().double(), expected[name].flatten().double()])
+        assert torch.corrcoef(both)[0, 1] > 0.9  # another draw of var_grad has less than 0.8
+
+
 def test_deep_lift_is_captum_s_and_complete():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

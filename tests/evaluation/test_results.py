@@ -1,6 +1,7 @@
 """What results have in common: words, rows, a figure, and a way to disk."""
 
 import dataclasses
+import itertools
 import json
 import zlib
 from pathlib import Path
@@ -18,6 +19,7 @@ from captum_guided_ext.evaluation._records import BatchRecord, ScoredImage, Skip
 from captum_guided_ext.evaluation._rows import ScoreRow
 from captum_guided_ext.evaluation._scores import Scores
 from captum_guided_ext.evaluation._summary import SummaryLine
+from captum_guided_ext.output import png
 
 WHY = "no rectifier"
 X = torch.linspace(0, 1, 2 * 3 * 25).reshape(2, 3, 5, 5)
@@ -59,11 +61,12 @@ each_result = pytest.mark.parametrize("result", [COMPARISON, BENCHMARK], ids=["c
 def test_words():
     assert repr(COMPARISON) == "<Comparison: 2 methods on 2 examples: infidelity>"
     assert str(COMPARISON) == (
-        "| method   | infidelity | reason       |\n"
-        "|----------|-----------:|--------------|\n"
-        "| gradient |        1.4 |              |\n"
-        "| mine     |            | no rectifier |\n"
-        "means over 2 images"
+        "| method   | infidelity |\n"
+        "|----------|-----------:|\n"
+        "| gradient |        1.4 |\n"
+        "| mine     |            |\n"
+        "means over 2 images\n"
+        "no map of mine: no rectifier"
     )
     assert repr(BENCHMARK) == "<Benchmark: 2 methods on 2 images: infidelity>"
     table, _, *said = str(BENCHMARK).split("\n\n")
@@ -141,6 +144,31 @@ def test_a_comparison_draws_every_map_and_a_benchmark_every_mean():
     (panel,) = BENCHMARK.plot().axes
     assert "infidelity" in panel.get_title()
     assert [label.get_text() for label in panel.get_yticklabels()] == ["Gradient"]
+
+
+def test_a_metric_without_a_score_has_a_panel_that_says_so():
+    line = SummaryLine(**NOTHING | {"method": "mine", "images": 0, "missing": 2, "reason": WHY,
+                                    "higher_is_better": True})  # fmt: skip
+    figure = dataclasses.replace(BENCHMARK, summary=(line,)).plot()
+    png(figure)  # warns where there is no room
+    (panel,) = figure.axes
+    assert [text.get_text() for text in panel.texts] == ["no scores"]
+    assert "higher is better" in panel.get_xlabel()
+
+
+def test_numbers_of_an_axis_do_not_run_into_one_another():
+    lines = [dataclasses.replace(SUMMARY[0], method=f"m{i}", mean=0.264 + i * 1e-4)
+             for i in range(12)]  # fmt: skip
+    summary = [dataclasses.replace(line, metric=metric) for metric in "abc" for line in lines]
+    figure = dataclasses.replace(BENCHMARK, summary=tuple(summary)).plot()
+    png(figure)
+    for panel in figure.axes:
+        low, high = panel.get_xlim()
+        boxes = [label.get_window_extent() for value, label in
+                 zip(panel.get_xticks(), panel.get_xticklabels(), strict=True)
+                 if low <= value <= high]  # fmt: skip
+        assert len(boxes) >= 2
+        assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
 
 
 def test_what_cannot_be_drawn_is_said_and_saved_without_a_figure(tmp_path):

@@ -20,6 +20,7 @@ from PIL import Image
 import captum_guided_ext as cg
 from captum_guided_ext import cli
 from captum_guided_ext.errors import DataError
+from captum_guided_ext.evaluation import CAPTUM_METHODS
 from captum_guided_ext.evaluation._journal import (
     Journal,
     damaged_lines,
@@ -176,6 +177,7 @@ def test_a_finished_run_computes_nothing_and_makes_a_lost_file_again(tmp_path):
 CHANGES = {
     "seed": (("--seed", "1"), "seed was 0, now it is 1"),
     "methods": (("--methods", "gradient"), "methods guided_backprop was .*, now it is missing"),
+    "many": (("--methods", ",".join(CAPTUM_METHODS)), r"deep_lift was missing.*; and \d more\. Ch"),
     "metrics": (("--metrics", "sensitivity_max"), "metrics sensitivity_max was missing, now"),
     "samples": (("--samples", "3"), r"metrics infidelity was .*samples=2.*n_perturb_samples=3"),
     "batch size": (("--batch-size", "3"), "batch_size was 2, now it is 3"),
@@ -256,12 +258,14 @@ def test_other_pictures_are_refused(finished, refused):
 
 
 def test_other_masks_are_refused(data, tmp_path, refused):
-    for name, value in (("none", 0), ("all", 255)):
+    one = Image.new("L", (8, 8))
+    one.putpixel((4, 4), 255)
+    for name, mask in (("one", one), ("all", Image.new("L", (8, 8), 255))):
         for picture in data.rglob("*.png"):
-            save(tmp_path / name / picture.relative_to(data), Image.new("L", (8, 8), value))
+            save(tmp_path / name / picture.relative_to(data), mask)
     arguments = small.command(data, tmp_path / "run", "--metrics", "relevance_mass")
-    assert cli.main([*arguments, "--masks", str(tmp_path / "none")]) == 0
-    # Every score would be 1 instead of 0.
+    assert cli.main([*arguments, "--masks", str(tmp_path / "one")]) == 0
+    # Every score would be 1.
     words = r"image 0 \(0/0\.png\) has changed since it was scored: its label or mask is another"
     refused(tmp_path / "run", [*arguments, "--masks", str(tmp_path / "all")], words)
 

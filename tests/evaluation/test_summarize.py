@@ -277,7 +277,13 @@ def test_runs_are_put_together_on_the_images_that_all_have(runs, tmp_path):
 
 def test_a_run_without_an_image_cannot_be_put_together(runs, tmp_path):
     empty = unfinished(runs["seed 1"], tmp_path / "empty", 0)
-    assert cg.summarize(empty).images == {}
+    nothing = cg.summarize(empty)
+    assert nothing.images == {}
+    assert str(nothing).startswith("no image has scores")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    nothing.to_parquet(tmp_path / "rows.parquet")
+    columns = parquet.read_table(tmp_path / "rows.parquet").column_names
+    assert columns == nothing.to_csv().strip().split(",")
     for folders in ([runs["one"].folder, empty], [empty, runs["one"].folder]):
         with fails(DataError, "no image has scores in all of", str(folders[1]), "go on before"):
             cg.summarize(*folders)

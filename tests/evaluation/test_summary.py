@@ -249,6 +249,14 @@ def test_columns_give_back_the_rows():
     assert list(of_rows(given, batch=1).rows()) == ordered
 
 
+def test_what_no_method_can_be_scored_on_does_not_count_against_any():
+    """An empty mask: nine tenths are of the other images."""
+    half = {image: value if image < 30 else None for image, value in enumerate(COMMON)}
+    lines = summary({"a": half, "edges": half})
+    assert lines["a"].rank == 1
+    assert (lines["a"].images, lines["a"].missing) == (30, 30)
+
+
 def test_no_records_have_no_lines():
     assert summarise(Scores.of([]), {"m": True}) == []
     assert summary_tables([]) == ""

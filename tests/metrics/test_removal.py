@@ -7,6 +7,7 @@ import pytest
 import torch
 from chance import global_state
 from networks import Conv, Dense, seeded
+from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from captum_guided_ext.metrics import deletion, insertion
@@ -69,6 +70,15 @@ def test_of_classes_the_probability_counts():
     # A model that ends in a softmax, with its logarithm taken, says the same.
     said = deletion(lambda x: classes(x).softmax(1).log(), ROW, ROW, target=0)
     assert said.tolist() == pytest.approx([area])
+
+
+@both
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_softmax_of_the_model_s_own_is_doubted(metric, dtype):
+    model = nn.Sequential(seeded(lambda: Conv(channels=2, classes=4)), nn.Softmax(1)).to(dtype)
+    with pytest.warns(UserWarning, match="returns probabilities, it seems.*logarithm") as said:
+        metric(model, X.to(dtype), MAPS.to(dtype), target=1)
+    assert len(said) == 1
 
 
 def test_other_outputs_are_taken_as_they_are():
@@ -347,7 +357,7 @@ def test_errors_name_the_offender(metric, options, kind, words):
 @pytest.mark.parametrize("shape", [(3, 6), (3, 8, 8), (3, 2, 5, 9)])
 def test_what_cannot_be_blurred_needs_a_baseline(shape):
     x = torch.rand(shape)
-    words = r"needs pictures \(N, C, H, W\) of 6 x 6 pixels or more.*shape \(3, .*by baselines"
+    words = r"needs pictures \(N, C, H, W\) of 6 x 6 pixels or more.*shape \(3, .*baselines=0"
     with pytest.raises(ValueError, match=words):
         insertion(total, x, x)
     assert torch.isfinite(insertion(total, x, x, baselines=0.5)).all()

@@ -249,6 +249,15 @@ def test_folders_that_hold_nothing(tmp_path):
             open_data(str(tmp_path / wrong))
 
 
+def test_pictures_in_folders_beside_pictures_are_left_out_aloud(tmp_path):
+    for name in ("a.png", "masks/a.png", "more/b.png", "text/c.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        save(tmp_path / f"{name[:-3]}png", noise(9, 9, seed=1)).rename(tmp_path / name)
+    with pytest.warns(UserWarning, match=r"folders of pictures \(more\): those in the folders are"):
+        data = open_data(str(tmp_path), masks=tmp_path / "masks")
+    assert [data.name(index) for index in range(len(data))] == ["a.png"]
+
+
 def test_the_demo_has_labels_and_the_whole_animal_as_mask():
     data = open_data("demo", limit=3)
     world = PictureWorld(3, seed=DEMO_SEED)

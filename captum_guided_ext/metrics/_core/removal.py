@@ -220,7 +220,8 @@ def _blurred(x: Tensor) -> Tensor:
         raise ValueError(
             f"insertion starts from a blurred picture, which needs pictures (N, C, H, W) of "
             f"{margin + 1} x {margin + 1} pixels or more, and the inputs have shape "
-            f"{tuple(x.shape)}: say what it starts from by baselines"
+            f"{tuple(x.shape)}: say what it starts from, insertion(..., baselines=0) or "
+            "InsertionMetric(start=0)"
         )
     from torchvision.transforms.functional import gaussian_blur  # noqa: PLC0415 - heavy
 

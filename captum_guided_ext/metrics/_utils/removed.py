@@ -11,6 +11,7 @@ from torch import Tensor
 
 from captum_guided_ext import _captum
 from captum_guided_ext.autograd import check_finite, check_inputs, check_output, select_target
+from captum_guided_ext.errors import warn_user
 from captum_guided_ext.metrics._utils.attributions import check_shapes
 from captum_guided_ext.sampling import a_seed, find_draws, per_sample, widened
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from captum_guided_ext.sampling import Draws
 
 _PICTURES = 4  # dimensions
+_ROUNDING = 2e-2  # of a sum of probabilities, in half precision as well
 
 
 class Removals:
@@ -66,6 +68,7 @@ class Removals:
         check_inputs(inputs)
         self.x = inputs.detach()
         self._metric = metric
+        self._is_sure = True  # that the model returns logits
         self._forward_func = forward_func
         self._target = target
         self._arguments = _captum.format_additional_forward_args(additional_forward_args)
@@ -104,6 +107,7 @@ class Removals:
                 check_output(_captum.run_forward(self._forward_func, (xs,), None, arguments))
             )
         if output.dim() == 2 and output.shape[1] > 1:  # noqa: PLR2004 - (examples, classes)
+            self._doubt(output)
             output = output.softmax(dim=1)
         scores = select_target(
             output, _captum.expand_target(self._target, count, expansion_type=by)
@@ -115,6 +119,17 @@ class Removals:
             )
         check_finite(scores, "the model's score")
         return scores
+
+    def _doubt(self, output: Tensor) -> None:
+        """Warn once if the model has taken the softmax itself, as that of RISE's code has."""
+        sums = output.sum(dim=1)
+        if self._is_sure and bool((output >= 0).all() and ((sums - 1).abs() < _ROUNDING).all()):
+            self._is_sure = False
+            warn_user(
+                f"the model returns probabilities, it seems (each example's sum is 1), and "
+                f"{self._metric} takes their softmax: give the model without its own, or the "
+                "logarithm of what it returns"
+            )
 
     def scores(
         self,
