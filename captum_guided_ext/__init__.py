@@ -22,6 +22,7 @@ from captum_guided_ext.autograd import (
     RectifierReport,
     rectifiers,
 )
+from captum_guided_ext.benchmarking import Benchmark, benchmark, summarize
 from captum_guided_ext.errors import (
     CaptumGuidedError,
     CaptumVersionError,
@@ -33,7 +34,6 @@ from captum_guided_ext.errors import (
     TargetError,
 )
 from captum_guided_ext.evaluation import (
-    Benchmark,
     Comparison,
     DeletionMetric,
     InfidelityMetric,
@@ -45,9 +45,7 @@ from captum_guided_ext.evaluation import (
     Score,
     ScoredBatch,
     SensitivityMetric,
-    benchmark,
     compare,
-    summarize,
 )
 from captum_guided_ext.explanation import Explanation, explain
 from captum_guided_ext.metrics import (

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import DataLoader
 
 from captum_guided_ext.attr import METHODS
+from captum_guided_ext.benchmarking import benchmark, local_rank
 from captum_guided_ext.cli._parser import UsageError, add_network, count, names
 from captum_guided_ext.evaluation import (
     CAPTUM_METHODS,
     DEFAULT_METRICS,
     METRICS,
     LocalisationMetric,
-    benchmark,
-    local_rank,
 )
 from captum_guided_ext.networks import find_device, load_network
 from captum_guided_ext.pictures import PictureDataset, open_data

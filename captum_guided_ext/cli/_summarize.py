@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from captum_guided_ext.benchmarking import summarize
 from captum_guided_ext.cli._parser import UsageError
-from captum_guided_ext.evaluation import summarize
 
 if TYPE_CHECKING:
     import argparse

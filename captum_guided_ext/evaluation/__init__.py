@@ -1,11 +1,15 @@
-"""Methods compared on a batch, and benchmarked on a data set."""
+"""Methods and metrics, and several of both on one batch."""
 
-from captum_guided_ext.evaluation._benchmark import benchmark
-from captum_guided_ext.evaluation._benchmark_result import Benchmark
+from typing import TYPE_CHECKING
+
 from captum_guided_ext.evaluation._captum_methods import CAPTUM_METHODS
 from captum_guided_ext.evaluation._compare import compare
+from captum_guided_ext.evaluation._compare import compare_methods as compare_methods
 from captum_guided_ext.evaluation._comparison import Comparison
+from captum_guided_ext.evaluation._floors import BEST_CONSTANT as BEST_CONSTANT
+from captum_guided_ext.evaluation._floors import FLOORS as FLOORS
 from captum_guided_ext.evaluation._method_specs import MethodSpec
+from captum_guided_ext.evaluation._methods import MethodSet as MethodSet
 from captum_guided_ext.evaluation._metric import Metric, Score, ScoredBatch
 from captum_guided_ext.evaluation._metrics import (
     DEFAULT_METRICS,
@@ -14,19 +18,23 @@ from captum_guided_ext.evaluation._metrics import (
     LocalisationMetric,
     SensitivityMetric,
 )
-from captum_guided_ext.evaluation._processes import local_rank
+from captum_guided_ext.evaluation._metrics import find_metrics as find_metrics
 from captum_guided_ext.evaluation._removal_metrics import (
     DeletionMetric,
     InsertionMetric,
     RoadMetric,
 )
-from captum_guided_ext.evaluation._summarize import summarize
+from captum_guided_ext.evaluation._rows import COLUMNS as COLUMNS
+from captum_guided_ext.evaluation._rows import ScoreRow as ScoreRow
 
+if TYPE_CHECKING:
+    from captum_guided_ext.evaluation._methods import Method as Method
+
+# Names in ``__all__`` are for users; the others, for the rooms above.
 __all__ = [
     "CAPTUM_METHODS",
     "DEFAULT_METRICS",
     "METRICS",
-    "Benchmark",
     "Comparison",
     "DeletionMetric",
     "InfidelityMetric",
@@ -38,8 +46,5 @@ __all__ = [
     "Score",
     "ScoredBatch",
     "SensitivityMetric",
-    "benchmark",
     "compare",
-    "local_rank",
-    "summarize",
 ]

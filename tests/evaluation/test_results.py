@@ -13,12 +13,13 @@ from picture_files import noise
 from PIL import Image
 
 from captum_guided_ext import Network, explain
+from captum_guided_ext.benchmarking import Benchmark
+from captum_guided_ext.benchmarking._records import BatchRecord, ScoredImage, SkippedImage
+from captum_guided_ext.benchmarking._scores import Scores
+from captum_guided_ext.benchmarking._summary import SummaryLine
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.evaluation import Benchmark, Comparison
-from captum_guided_ext.evaluation._records import BatchRecord, ScoredImage, SkippedImage
+from captum_guided_ext.evaluation import Comparison
 from captum_guided_ext.evaluation._rows import ScoreRow
-from captum_guided_ext.evaluation._scores import Scores
-from captum_guided_ext.evaluation._summary import SummaryLine
 from captum_guided_ext.output import png
 
 WHY = "no rectifier"

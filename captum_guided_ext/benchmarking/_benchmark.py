@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from captum_guided_ext import _captum
 from captum_guided_ext.attr import METHODS
+from captum_guided_ext.benchmarking._data_check import check_data
+from captum_guided_ext.benchmarking._journal import Journal, mend_parts
+from captum_guided_ext.benchmarking._processes import joined_processes
+from captum_guided_ext.benchmarking._run import Run
+from captum_guided_ext.benchmarking._scoring import Scorer
+from captum_guided_ext.benchmarking._shared_run import begin, complete
+from captum_guided_ext.benchmarking._summarize import sum_up
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.evaluation._data_check import check_data
-from captum_guided_ext.evaluation._journal import Journal, mend_parts
-from captum_guided_ext.evaluation._methods import MethodSet
-from captum_guided_ext.evaluation._metrics import DEFAULT_METRICS, find_metrics
-from captum_guided_ext.evaluation._processes import joined_processes
-from captum_guided_ext.evaluation._run import Run
-from captum_guided_ext.evaluation._scoring import Scorer
-from captum_guided_ext.evaluation._shared_run import begin, complete
-from captum_guided_ext.evaluation._summarize import sum_up
+from captum_guided_ext.evaluation import DEFAULT_METRICS, MethodSet, find_metrics
 from captum_guided_ext.networks import Network
 from captum_guided_ext.output import described
 from captum_guided_ext.sampling import check_positive_count
@@ -31,10 +30,9 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.utils.data import DataLoader, Dataset
 
-    from captum_guided_ext.evaluation._benchmark_result import Benchmark
-    from captum_guided_ext.evaluation._methods import Method
-    from captum_guided_ext.evaluation._metric import Metric
-    from captum_guided_ext.evaluation._records import BatchRecord
+    from captum_guided_ext.benchmarking._benchmark_result import Benchmark
+    from captum_guided_ext.benchmarking._records import BatchRecord
+    from captum_guided_ext.evaluation import Method, Metric
     from captum_guided_ext.pictures import LoadedBatch
 
 

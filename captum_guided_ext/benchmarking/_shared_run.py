@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from captum_guided_ext.benchmarking._journal import read_records, start_run
+from captum_guided_ext.benchmarking._processes import local_rank
 from captum_guided_ext.errors import DataError, OtherProcessError
-from captum_guided_ext.evaluation._journal import read_records, start_run
-from captum_guided_ext.evaluation._processes import local_rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from captum_guided_ext.evaluation._journal import Journal
-    from captum_guided_ext.evaluation._processes import Processes
-    from captum_guided_ext.evaluation._records import BatchRecord
+    from captum_guided_ext.benchmarking._journal import Journal
+    from captum_guided_ext.benchmarking._processes import Processes
+    from captum_guided_ext.benchmarking._records import BatchRecord
 
 
 def begin(
@@ -30,7 +30,7 @@ def begin(
         The settings; and what was recorded of each finished batch, in the first process.
 
     Raises:
-        DataError: as :func:`captum_guided_ext.evaluation._journal.start_run`.
+        DataError: as :func:`captum_guided_ext.benchmarking._journal.start_run`.
         OtherProcessError: if another process could not begin.
     """
     finished: dict[int, BatchRecord] = {}

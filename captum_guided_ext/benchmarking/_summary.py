@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from captum_guided_ext.evaluation._floors import BEST_CONSTANT, FLOORS
+from captum_guided_ext.evaluation import BEST_CONSTANT, FLOORS
 from captum_guided_ext.sampling import FEWEST, Differences, all_pairs, mean_interval
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from captum_guided_ext.evaluation._scores import Scores
+    from captum_guided_ext.benchmarking._scores import Scores
 
     Floats = npt.NDArray[np.float64]
     Bools = npt.NDArray[np.bool_]

@@ -9,7 +9,7 @@ import json
 import zlib
 from typing import TYPE_CHECKING
 
-from captum_guided_ext.evaluation._records import BatchRecord
+from captum_guided_ext.benchmarking._records import BatchRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,14 +7,14 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from captum_guided_ext.benchmarking._identity import OF_INPUT
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.evaluation._identity import OF_INPUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from captum_guided_ext.evaluation._records import BatchRecord, ScoredImage
-    from captum_guided_ext.evaluation._run import Run
+    from captum_guided_ext.benchmarking._records import BatchRecord, ScoredImage
+    from captum_guided_ext.benchmarking._run import Run
 
 _SECONDS = 3.0  # for a sample of the contents, where not all of them are asked for
 _AT_A_TIME = 64

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captum_guided_ext.attr import method_title
-from captum_guided_ext.evaluation._rows import COLUMNS, ScoreRow
-from captum_guided_ext.evaluation._summary import SummaryLine
+from captum_guided_ext.benchmarking._summary import SummaryLine
+from captum_guided_ext.evaluation import COLUMNS, ScoreRow
 from captum_guided_ext.output import (
     Estimate,
     EstimatePanel,
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from captum_guided_ext.evaluation._records import ScoredImage, SkippedImage
-    from captum_guided_ext.evaluation._scores import Scores
+    from captum_guided_ext.benchmarking._records import ScoredImage, SkippedImage
+    from captum_guided_ext.benchmarking._scores import Scores
 
 _NOTES = 3  # shown of what the methods warned of
 _SKIPPED = 20  # shown of the images that were left out

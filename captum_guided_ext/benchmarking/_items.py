@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from captum_guided_ext.benchmarking._identity import digest_of
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.evaluation._identity import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,8 +15,8 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
+from captum_guided_ext.benchmarking._items import form_of, item_of
 from captum_guided_ext.errors import DataError, ModelError
-from captum_guided_ext.evaluation._items import form_of, item_of
 from captum_guided_ext.networks import Network, rank_of
 from captum_guided_ext.output import described, identity_of_data, identity_of_model, versions
 from captum_guided_ext.pictures import load_batches
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch
     from torch.utils.data import Dataset
 
-    from captum_guided_ext.evaluation._items import Item
+    from captum_guided_ext.benchmarking._items import Item
     from captum_guided_ext.pictures import LoadedBatch
 
 
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 class Run:
     """Which images are visited, and how they are cut into batches.
 
-    ``form`` is that of every input, as :func:`captum_guided_ext.evaluation._items.form_of` says it;
-    None where nothing is known.
+    ``form`` is that of every input, in the words of ``form_of``; None where nothing is known.
     """
 
     data: Dataset[Any]

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from captum_guided_ext.benchmarking._benchmark_result import Benchmark
+from captum_guided_ext.benchmarking._journal import changes, damaged_lines, read_records, told
+from captum_guided_ext.benchmarking._scores import Scores, Series
+from captum_guided_ext.benchmarking._summary import summarise
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.evaluation._benchmark_result import Benchmark
-from captum_guided_ext.evaluation._journal import changes, damaged_lines, read_records, told
-from captum_guided_ext.evaluation._scores import Scores, Series
-from captum_guided_ext.evaluation._summary import summarise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from captum_guided_ext.evaluation._records import BatchRecord, ScoredImage, SkippedImage
+    from captum_guided_ext.benchmarking._records import BatchRecord, ScoredImage, SkippedImage
 
 _OF_A_RUN = ("seed", "model")  # what runs that are put together may differ in, the model by
 _OF_WEIGHTS = ("name", "weights", "digest")  # these: not by its structure or its code

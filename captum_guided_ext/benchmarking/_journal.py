@@ -12,8 +12,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from captum_guided_ext.errors import DataError
-from captum_guided_ext.evaluation._lines import (
+from captum_guided_ext.benchmarking._lines import (
     is_of_0_1_0,
     line_of,
     record_of,
@@ -21,13 +20,14 @@ from captum_guided_ext.evaluation._lines import (
     run_of_line,
     sort_out,
 )
+from captum_guided_ext.errors import DataError
 from captum_guided_ext.output import remove_leftovers, sync_folder, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from captum_guided_ext.evaluation._records import BatchRecord
+    from captum_guided_ext.benchmarking._records import BatchRecord
 
 _SETTINGS, _ROWS, _DAMAGED = "run.json", "rows-*.jsonl", "damaged-*.jsonl"
 _FORMAT = 2

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from captum_guided_ext.evaluation._records import (
+from captum_guided_ext.benchmarking._records import (
     BatchRecord,
     ScoredImage,
     SkippedImage,

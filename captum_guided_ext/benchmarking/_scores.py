@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from captum_guided_ext.evaluation._rows import ScoreRow
+from captum_guided_ext.evaluation import ScoreRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     import numpy.typing as npt
 
-    from captum_guided_ext.evaluation._records import BatchRecord, ScoreColumns
+    from captum_guided_ext.benchmarking._records import BatchRecord, ScoreColumns
 
     Floats = npt.NDArray[np.float64]
 

@@ -11,9 +11,9 @@ import torch
 from torch.utils.data import TensorDataset
 
 import captum_guided_ext as cg
+from captum_guided_ext.benchmarking import _data_check
+from captum_guided_ext.benchmarking._identity import digest_of
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.evaluation import _data_check
-from captum_guided_ext.evaluation._identity import digest_of
 from captum_guided_ext.networks import Network
 from captum_guided_ext.pictures import PictureDataset
 
@@ -25,7 +25,7 @@ MASKS = torch.ones(7, 8, 8, dtype=torch.bool)
 
 @pytest.fixture(autouse=True)
 def _no_figure(monkeypatch):
-    monkeypatch.setattr("captum_guided_ext.evaluation._benchmark_result.png", lambda _: b"")
+    monkeypatch.setattr("captum_guided_ext.benchmarking._benchmark_result.png", lambda _: b"")
 
 
 @pytest.fixture

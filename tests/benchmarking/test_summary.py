@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from captum_guided_ext.evaluation._benchmark_result import summary_tables
+from captum_guided_ext.benchmarking._benchmark_result import summary_tables
+from captum_guided_ext.benchmarking._records import BatchRecord, ScoredImage
+from captum_guided_ext.benchmarking._scores import Scores
+from captum_guided_ext.benchmarking._summary import summarise
 from captum_guided_ext.evaluation._floors import BEST_CONSTANT
-from captum_guided_ext.evaluation._records import BatchRecord, ScoredImage
 from captum_guided_ext.evaluation._rows import ScoreRow
-from captum_guided_ext.evaluation._scores import Scores
-from captum_guided_ext.evaluation._summary import summarise
 from captum_guided_ext.sampling import all_pairs, mean_interval
 
 DRAW = np.random.default_rng(6)

@@ -10,20 +10,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
+from captum_guided_ext.benchmarking._items import Item, WrongSizeError
+from captum_guided_ext.benchmarking._records import BatchRecord, ScoredImage, SkippedImage
 from captum_guided_ext.errors import CaptumGuidedError, DataError, brief
-from captum_guided_ext.evaluation._compare import compare_methods
-from captum_guided_ext.evaluation._items import Item, WrongSizeError
-from captum_guided_ext.evaluation._records import BatchRecord, ScoredImage, SkippedImage
+from captum_guided_ext.evaluation import compare_methods
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from torch import Tensor
 
-    from captum_guided_ext.evaluation._methods import MethodSet
-    from captum_guided_ext.evaluation._metric import Metric
-    from captum_guided_ext.evaluation._rows import ScoreRow
-    from captum_guided_ext.evaluation._run import Run
+    from captum_guided_ext.benchmarking._run import Run
+    from captum_guided_ext.evaluation import MethodSet, Metric, ScoreRow
     from captum_guided_ext.pictures import LoadedBatch
 
 _CANARIES = 3

@@ -14,8 +14,8 @@ import pytest
 import small_benchmark as small
 
 from captum_guided_ext import cli
+from captum_guided_ext.benchmarking._journal import Journal, read_records
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.evaluation._journal import Journal, read_records
 
 
 def torchrun(*arguments, **environment):
@@ -236,6 +236,6 @@ def test_the_folder_is_kept_until_the_last_file_is_written(command, finished, mo
         tried.append(True)
         return b""
 
-    monkeypatch.setattr("captum_guided_ext.evaluation._benchmark_result.png", draw_meanwhile)
+    monkeypatch.setattr("captum_guided_ext.benchmarking._benchmark_result.png", draw_meanwhile)
     assert cli.main(command(finished)) == 0
     assert tried

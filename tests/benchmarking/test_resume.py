@@ -19,22 +19,22 @@ from PIL import Image
 
 import captum_guided_ext as cg
 from captum_guided_ext import cli
-from captum_guided_ext.errors import DataError
-from captum_guided_ext.evaluation import CAPTUM_METHODS
-from captum_guided_ext.evaluation._journal import (
+from captum_guided_ext.benchmarking._journal import (
     Journal,
     damaged_lines,
     digest_of_settings,
     read_records,
     start_run,
 )
-from captum_guided_ext.evaluation._lines import line_of, run_of
-from captum_guided_ext.evaluation._records import (
+from captum_guided_ext.benchmarking._lines import line_of, run_of
+from captum_guided_ext.benchmarking._records import (
     BatchRecord,
     ScoreColumns,
     ScoredImage,
     SkippedImage,
 )
+from captum_guided_ext.errors import DataError
+from captum_guided_ext.evaluation import CAPTUM_METHODS
 from captum_guided_ext.evaluation._rows import ScoreRow
 
 SETTINGS = {"seed": 1}
