@@ -263,7 +263,7 @@ def _about(found: Benchmark) -> str:
         )
     runs = len(found.settings["runs"])
     return (
-        f"means over {counted(runs, 'run')} with other {found.level}. Intervals of means and of "
+        f"means over {counted(runs, 'run')} with different {found.level}. Intervals of means and of "
         f"differences: over images like these, for the mean of these {runs} {found.level}. "
         f'"over {found.level}": 95 % by Student\'s t, over {found.level} like these, on these '
         "images"
@@ -358,23 +358,19 @@ def _draw(lines: Sequence[SummaryLine]) -> Figure:
                 reference=best if any(one.rank for one in shown) else None,
             )
         )
-    return draw_estimates(
-        panels,
-        caption=(
-            "Bars: the 95 % interval of the difference to the best method (dashed), all pairs "
-            "together; a bar that does not reach the dashed line is a method that differs. Hollow: "
-            "nothing is claimed. Grey: floors, and methods without a rank."
-        ),
+    bars = (
+        "Bars: the 95 % interval of the difference to the best method (dashed), all pairs together; "
+        "a bar that does not reach the dashed line is a method that differs. "
     )
+    rest = "Hollow: nothing is claimed. Grey: floors, and methods that are not ranked."
+    return draw_estimates(panels, caption=(bars if any(one.rank for one in lines) else "") + rest)
 
 
 def _estimate(line: SummaryLine, best: float | None) -> Estimate:
     mean = line.mean if line.shared_mean is None else line.shared_mean
     assert mean is not None  # noqa: S101 - for the type checker: it is shown
     title = method_title(line.method)
-    if line.rank is None or best is None:
-        return Estimate(title, mean, muted=True)
     low, high = line.difference_ci_low, line.difference_ci_high
-    if low is None or high is None:
-        return Estimate(title, mean)
+    if best is None or low is None or high is None:
+        return Estimate(title, mean, muted=line.is_floor or line.shared_images is None)
     return Estimate(title, mean, best + low, best + high)

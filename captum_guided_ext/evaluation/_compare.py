@@ -161,7 +161,8 @@ def compare_methods(
         show_progress,
     )
     rows = tuple(_rows(batch, metrics, reasons))
-    return Comparison(batch.inputs, chosen, maps, rows, reasons, methods.layer_name)
+    higher = {name: metric.higher_is_better for metric in metrics for name in metric.names}
+    return Comparison(batch.inputs, chosen, maps, rows, reasons, methods.layer_name, higher)
 
 
 def _chosen(target: TargetType | str, output: Tensor) -> TargetType:

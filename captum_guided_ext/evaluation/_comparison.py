@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -48,6 +48,7 @@ class Comparison(Result):
         rows: The scores, one row for each image, method and metric, and those of the floors.
         reasons: Why a method has no map, by method.
         layer: The dotted name of Grad-CAM's layer, where it is known.
+        higher_is_better: By metric.
     """
 
     inputs: Tensor
@@ -56,6 +57,7 @@ class Comparison(Result):
     rows: tuple[ScoreRow, ...]
     reasons: Mapping[str, str]
     layer: str | None
+    higher_is_better: Mapping[str, bool] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """Return a table of methods and metrics, each the mean over the images; floors last."""
@@ -82,8 +84,13 @@ class Comparison(Result):
         lines = [Table.of_rows(tuple(columns), rows).to_markdown()]
         if self.rows:
             lines.append(f"means over {counted(total, 'image')}")
+            best = ", ".join(
+                f"{name} {'high' if higher else 'low'}"
+                for name, higher in self.higher_is_better.items()
+            )
+            lines += [f"best: {best}"] if best else []
         if floors:
-            lines.append(f"no methods, but what a score has to beat: {', '.join(floors)}")
+            lines.append(f"floors, which know nothing of the network: {', '.join(floors)}")
         missing = {
             f"{one.method} lacks {one.metric} of an image: {one.reason}"
             for one in self.rows

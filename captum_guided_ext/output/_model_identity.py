@@ -103,8 +103,8 @@ class _Seen:
             settings = _NO_VALUE.sub("", module.extra_repr())
             self._note(f"{name} {name_of(type(module))} {settings} {module.training}")
             self._take_class(type(module))
-            if isinstance(module, torch.jit.ScriptModule):
-                self.code.update(str(getattr(module, "code", "")).encode())
+            if isinstance(code := getattr(module, "code", None), str):  # a script has its own
+                self.code.update(code.encode())
             for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):  # noqa: SLF001
                 self.take(hook, depth - 1)
             held = ((k, v) for k, v in sorted(vars(module).items()) if callable(v))

@@ -208,7 +208,7 @@ def test_they_stand_among_the_rows_and_not_among_the_maps():
     table = [line.split()[1] for line in lines if line.startswith("| ")]
     assert table == [*methods, *FLOORS]
     assert "infidelity / constant's" in head
-    assert f"no methods, but what a score has to beat: {', '.join(FLOORS)}" in lines
+    assert f"floors, which know nothing of the network: {', '.join(FLOORS)}" in lines
     assert result.to_dict()["methods"] == methods
     assert cg.compare(small.cnn(), X, TARGET, metrics=[]).rows == ()
 
