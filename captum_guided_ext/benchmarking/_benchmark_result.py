@@ -263,8 +263,8 @@ def _about(found: Benchmark) -> str:
         )
     runs = len(found.settings["runs"])
     return (
-        f"means over {counted(runs, 'run')} with different {found.level}. Intervals of means and of "
-        f"differences: over images like these, for the mean of these {runs} {found.level}. "
+        f"means over {counted(runs, 'run')} with different {found.level}. Intervals of means and "
+        f"of differences: over images like these, for the mean of these {runs} {found.level}. "
         f'"over {found.level}": 95 % by Student\'s t, over {found.level} like these, on these '
         "images"
     )
@@ -359,8 +359,8 @@ def _draw(lines: Sequence[SummaryLine]) -> Figure:
             )
         )
     bars = (
-        "Bars: the 95 % interval of the difference to the best method (dashed), all pairs together; "
-        "a bar that does not reach the dashed line is a method that differs. "
+        "Bars: the 95 % interval of the difference to the best method (dashed), all pairs "
+        "together; a bar that does not reach the dashed line is a method that differs. "
     )
     rest = "Hollow: nothing is claimed. Grey: floors, and methods that are not ranked."
     return draw_estimates(panels, caption=(bars if any(one.rank for one in lines) else "") + rest)
