@@ -141,7 +141,7 @@ def draw_estimates(panels: Sequence[EstimatePanel], *, caption: str) -> Figure:
     """Draw panels of values with their intervals, up to three beside one another."""
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    most = max((len(panel.estimates) for panel in panels), default=1)
+    most = max([1, *(len(panel.estimates) for panel in panels)])
     columns = min(max(len(panels), 1), _COLUMNS)
     down = max(-(-len(panels) // columns), 1)
     figure = Figure(figsize=(4.6 * columns, (1.5 + 0.32 * most) * down), layout="constrained")

@@ -18,8 +18,10 @@ from captum_guided_ext.evaluation._records import BatchRecord, ScoredImage, Skip
 from captum_guided_ext.evaluation._rows import ScoreRow
 from captum_guided_ext.evaluation._scores import Scores
 from captum_guided_ext.evaluation._summary import SummaryLine
+from captum_guided_ext.output import png
 
 WHY = "no rectifier"
+
 X = torch.linspace(0, 1, 2 * 3 * 25).reshape(2, 3, 5, 5)
 ROWS = (
     ScoreRow(4, "gradient", "infidelity", 0.1 + 0.2, interval_low=0.25, interval_high=1.0),
@@ -141,6 +143,10 @@ def test_a_comparison_draws_every_map_and_a_benchmark_every_mean():
     (panel,) = BENCHMARK.plot().axes
     assert "infidelity" in panel.get_title()
     assert [label.get_text() for label in panel.get_yticklabels()] == ["Gradient"]
+
+
+def test_a_figure_of_methods_that_have_no_score_is_drawn():
+    png(dataclasses.replace(BENCHMARK, summary=SUMMARY[1:]).plot())
 
 
 def test_what_cannot_be_drawn_is_said_and_saved_without_a_figure(tmp_path):

@@ -47,7 +47,8 @@ class Own:
 
 
 def other_factor():
-    return type("Own", (), {**vars(Own), "factor": 2})(0)
+    parts = {name: vars(Own)[name] for name in ("__module__", "__init__", "attribute")}
+    return type("Own", (), parts | {"factor": 2})(0)
 
 
 @dataclasses.dataclass(frozen=True)
