@@ -173,9 +173,10 @@ class _Family:
         self.images = int(shared.sum())
         self._places = {method: place for place, method in enumerate(ranked)}
         common = table[list(ranked)][:, shared]
-        self.means: dict[int, float | None] = {
-            method: float(common[place].mean()) if self.images else None
+        self.means: dict[int, float] = {
+            method: float(common[place].mean())
             for method, place in self._places.items()
+            if self.images
         }
         self._pairs: Differences | None = all_pairs(common) if self.images else None
         self._sign = sign
@@ -184,9 +185,7 @@ class _Family:
         better = [] if self._pairs is None else (sign * self._pairs.mean > 0).sum(axis=1).tolist()
         self.ahead: dict[int, int] = dict(zip(self._places, better, strict=False))
         self._best = min(
-            self._places,
-            key=lambda i: (self.ahead.get(i, 0), sign * (self.means[i] or 0)),
-            default=None,
+            self.means, key=lambda i: (self.ahead[i], sign * self.means[i]), default=None
         )
 
     def statements(self, method: int) -> dict[str, Any]:

@@ -80,24 +80,31 @@ def mean_interval(values: Floats, *, are_hits: bool = False) -> Interval:
     if count < 2:  # noqa: PLR2004 - one score says nothing about others
         return None
     tails = np.array([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    mean, deviation = float(values.mean()), float(values.std(ddof=1))
+    unit = unit_of(values)
+    mean, deviation = float(values.mean()), float((values / unit).std(ddof=1))
     if are_hits:
         z = float(stats.norm.ppf(tails[1]))
         middle, share = mean + z**2 / (2 * count), 1 + z**2 / count
         half = z * math.sqrt(mean * (1 - mean) / count + z**2 / (4 * count**2))
         low, high = (middle - half) / share, (middle + half) / share
         return 0.0 if mean == 0 else low, 1.0 if mean == 1 else high
-    error = deviation / math.sqrt(count)
+    error = unit * deviation / math.sqrt(count)
     if error <= _TINY * abs(mean):
         return mean, mean
     if not RESAMPLED_FROM <= count <= RESAMPLED_UP_TO:
         below, above = stats.t.ppf(tails, count - 1).tolist()
     else:
         places = np.ceil(tails * RESAMPLES).astype(int)
-        below, above = np.partition(resampled_t(values[None])[:, 0], places)[places].tolist()
+        below, above = np.partition(resampled_t(values[None] / unit)[:, 0], places)[places].tolist()
     if not (math.isfinite(below) and math.isfinite(above)):
         return None
     return mean - above * error, mean - below * error
+
+
+def unit_of(values: Floats) -> float:
+    """Return a power of two near the largest magnitude: squares over it are neither 0 nor inf."""
+    largest = float(np.abs(values).max(initial=0))
+    return math.ldexp(1, math.frexp(largest)[1] - 1) if largest else 1.0
 
 
 def resampled_t(table: Floats) -> Floats:

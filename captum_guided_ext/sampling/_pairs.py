@@ -14,6 +14,7 @@ from captum_guided_ext.sampling._intervals import (
     RESAMPLED_UP_TO,
     RESAMPLES,
     resampled_t,
+    unit_of,
 )
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def all_pairs(table: Floats) -> Differences:
         table: Shape (rows, columns), finite. Below ten columns nothing is claimed.
     """
     rows, columns = table.shape
+    unit = unit_of(table)
+    table = table / unit
     mean, low, high = (np.zeros((rows, rows)) for _ in range(3))
     low[:], high[:] = -math.inf, math.inf
     pairs = np.array(list(combinations(range(rows), 2)), dtype=np.intp).reshape(-1, 2)
@@ -84,7 +87,7 @@ def all_pairs(table: Floats) -> Differences:
         mean[j, i], low[j, i], high[j, i] = 0 - middle, 0 - middle - width, 0 - middle + width
     np.fill_diagonal(low, 0)
     np.fill_diagonal(high, 0)
-    return Differences(mean, low, high)
+    return Differences(unit * mean, unit * low, unit * high)
 
 
 def _largest(differences: Floats) -> tuple[float, npt.NDArray[np.bool_]]:

@@ -116,6 +116,15 @@ def test_means_are_compared_on_the_images_that_all_ranked_methods_have():
     assert (none.mean, none.rank, none.images, none.reason) == (None, None, 0, "no none")
 
 
+def test_methods_that_share_no_image_are_in_the_order_of_their_means():
+    scores = {
+        f"m{i}": [None if j // 2 == i else COMMON[j] - i for j in range(20)] for i in range(10)
+    }
+    lines = summary(scores)
+    assert list(lines) == sorted(lines, key=lambda name: lines[name].mean) != sorted(lines)
+    assert {line.rank for line in lines.values()} == {None}
+
+
 def test_fewer_than_ten_images_claim_nothing():
     lines = summary({"low": [1.0, 1.5] * 4, "high": [100.0, 101.0] * 4})
     assert list(lines) == ["low", "high"]

@@ -23,6 +23,7 @@ from captum_guided_ext.evaluation._rows import ScoreRow
 from captum_guided_ext.output import png
 
 WHY = "no rectifier"
+
 X = torch.linspace(0, 1, 2 * 3 * 25).reshape(2, 3, 5, 5)
 ROWS = (
     ScoreRow(4, "gradient", "infidelity", 0.1 + 0.2, interval_low=0.25, interval_high=1.0),

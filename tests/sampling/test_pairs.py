@@ -58,6 +58,17 @@ def test_what_has_no_interval():
     assert mean_interval(np.full(6, 2.5)) == (2.5, 2.5)
 
 
+@pytest.mark.parametrize("power", [-1000, -660, -100, 100, 660, 1000])  # of 2: squares are 0 or inf
+def test_what_is_claimed_does_not_depend_on_the_unit(power):
+    table = np.random.default_rng(2).gamma(2, size=(3, 12))
+    unit = 2.0**power
+    one, other = all_pairs(table), all_pairs(unit * table)
+    assert np.isfinite(one.low).all()
+    for wanted, found in zip(one, other, strict=True):
+        assert (unit * wanted == found).all()
+    assert mean_interval(unit * table[0]) == tuple(unit * end for end in mean_interval(table[0]))
+
+
 def test_the_width_of_the_family_is_that_of_slow_resampling():
     draw = np.random.default_rng(5)
     table = draw.gamma(2, size=(3, 25)) + draw.normal(size=25)
