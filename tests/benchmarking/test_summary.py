@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from captum_guided_ext.benchmarking._benchmark_result import summary_tables
 from captum_guided_ext.benchmarking._records import BatchRecord, ScoredImage
+from captum_guided_ext.benchmarking._report import summary_tables
 from captum_guided_ext.benchmarking._scores import Scores
 from captum_guided_ext.benchmarking._summary import summarise
 from captum_guided_ext.evaluation._floors import BEST_CONSTANT
