@@ -247,7 +247,7 @@ def test_the_second_interval_is_students_over_the_runs(runs, names):
     assert (gradient.ci_low, gradient.ci_high) == over_images
     assert gradient.runs_high > gradient.runs_low
     words = " ".join(str(found).split())
-    assert f"means over {len(names)} runs with other seeds" in words
+    assert f"means over {len(names)} runs with different seeds" in words
     assert "| over seeds " in words
 
 
@@ -256,7 +256,7 @@ def test_what_the_runs_differ_in_is_said(runs):
     assert summed_up(runs, "one", "both").level == "seeds and weights"
     assert summed_up(runs, "seed 1", "weights").level == "seeds and weights"
     words = " ".join(str(summed_up(runs, "one", "weights")).split())
-    assert "means over 2 runs with other weights" in words
+    assert "means over 2 runs with different weights" in words
     assert "over weights like these, on these images" in words
 
 
