@@ -19,7 +19,6 @@ from captum_guided_ext.output import (
     counted,
     png,
     wrapped,
-    write_files,
 )
 
 if TYPE_CHECKING:
@@ -115,31 +114,12 @@ class Benchmark(Result):
 
         return Table((*COLUMNS[:-1], *_OF_THE_IMAGE, COLUMNS[-1]), blocks, COLUMNS[4:])
 
-    def save(self, folder: str | Path) -> tuple[Path, ...]:
-        """Write it to a folder, as every result; rows that are there already are not written again.
-
-        Args:
-            folder: Where to. Files of these names that are there are replaced.
-
-        Returns:
-            The files.
-
-        Raises:
-            DataError: if the folder cannot be written to.
-        """
-        folder, files = Path(folder), dict(self._files())
-        names = tuple(files)
-        checksum = _checksum_of_rows(folder, self._digest_of_rows())
-        if checksum is not None:
-            del files["scores.csv"]
-            files["summary.json"] = self._told(checksum)
-        write_files(folder, files)
-        return tuple(folder / name for name in names)
-
-    def _files(self) -> dict[str, bytes | Iterable[bytes]]:
+    def _files(self, folder: Path) -> dict[str, bytes | Iterable[bytes] | None]:
         lines = [dataclasses.asdict(line) for line in self.summary]
         columns = tuple(column.name for column in dataclasses.fields(SummaryLine))
-        checksum = 0
+        digest = self._digest_of_rows()
+        there = _checksum_of_rows(folder, digest)
+        checksum = there or 0
 
         def rows() -> Iterator[bytes]:
             nonlocal checksum
@@ -148,10 +128,11 @@ class Benchmark(Result):
                 yield piece
 
         def told() -> Iterator[bytes]:  # asked for when the rows are written
-            yield self._told(checksum)
+            of_rows = {"digest": digest, "crc32": checksum}
+            yield json.dumps(self.to_dict() | {"scores.csv": of_rows}, indent=2).encode()
 
         return {
-            "scores.csv": rows(),
+            "scores.csv": rows() if there is None else None,
             "summary.csv": Table.of_rows(columns, lines).to_csv().encode(),
             "summary.json": told(),
             "summary.png": png(self.plot()),
@@ -163,10 +144,6 @@ class Benchmark(Result):
         for one in self.images.values():
             found.update(repr([getattr(one, name) for name in _OF_THE_IMAGE]).encode())
         return found.hexdigest()
-
-    def _told(self, checksum: int) -> bytes:
-        of_rows = {"digest": self._digest_of_rows(), "crc32": checksum}
-        return json.dumps(self.to_dict() | {"scores.csv": of_rows}, indent=2).encode()
 
 
 def _checksum_of_rows(folder: Path, digest: str) -> int | None:

@@ -29,6 +29,7 @@ from captum_guided_ext.output import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from matplotlib.figure import Figure
 
@@ -164,7 +165,8 @@ class Comparison(Result):
     def _table(self) -> Table:
         return Table.of_rows(COLUMNS, [dataclasses.asdict(row) for row in self.rows], COLUMNS[4:])
 
-    def _files(self) -> dict[str, bytes]:
+    def _files(self, folder: Path) -> dict[str, bytes]:
+        del folder  # all of them are written
         files = {
             "comparison.csv": self.to_csv().encode(),
             "comparison.json": json.dumps(self.to_dict(), indent=2).encode(),

@@ -157,9 +157,10 @@ class Explanation(Result):
         """
         if stem is not None and Path(stem).name != stem:
             raise DataError(f"{stem!r} cannot be the name of a file in {folder}")
-        return write_files(Path(folder), self._files(stem))
+        return write_files(Path(folder), self._files(Path(folder), stem))
 
-    def _files(self, stem: str | None = None) -> dict[str, bytes]:
+    def _files(self, folder: Path, stem: str | None = None) -> dict[str, bytes]:
+        del folder  # all of them are written
         stem = stem or self.stem
         return {
             f"{stem}.png": png(self.plot()),

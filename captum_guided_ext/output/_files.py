@@ -68,8 +68,14 @@ def writable_folder(path: Path) -> Iterator[Path]:
                 made.rmdir()
 
 
-def write_files(folder: Path, files: Mapping[str, bytes | Iterable[bytes]]) -> tuple[Path, ...]:
+def write_files(
+    folder: Path, files: Mapping[str, bytes | Iterable[bytes] | None]
+) -> tuple[Path, ...]:
     """Write files, by name, to a folder that is made if it is not there; each whole or not at all.
+
+    Args:
+        folder: The folder.
+        files: What is in them; None for one that is there already, as it should be.
 
     Returns:
         The files.
@@ -79,6 +85,8 @@ def write_files(folder: Path, files: Mapping[str, bytes | Iterable[bytes]]) -> t
     """
     with writable_folder(folder):
         for name, content in files.items():
+            if content is None:
+                continue
             try:
                 write_whole(folder / name, content)
             except OSError as error:

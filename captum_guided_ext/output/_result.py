@@ -43,8 +43,11 @@ class Result(ABC):
         """Return its rows."""
 
     @abstractmethod
-    def _files(self) -> Mapping[str, bytes | Iterable[bytes]]:
-        """Return the files that :meth:`save` writes, by name; large ones in pieces."""
+    def _files(self, folder: Path) -> Mapping[str, bytes | Iterable[bytes] | None]:
+        """Return the files that :meth:`save` writes to a folder, by name; large ones in pieces.
+
+        None stands for one that the folder has already.
+        """
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the rows as a pandas data frame.
@@ -82,4 +85,4 @@ class Result(ABC):
         Raises:
             DataError: if the folder cannot be written to.
         """
-        return write_files(Path(folder), self._files())
+        return write_files(Path(folder), self._files(Path(folder)))
