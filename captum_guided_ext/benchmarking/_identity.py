@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from captum_guided_ext.output import bytes_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,14 +26,7 @@ def digest_of(x: Tensor, label: int | None, mask: Tensor | None) -> str:
     return _hash(x)[:OF_INPUT] + other[: 16 - OF_INPUT]
 
 
-def _hash(values: Any) -> str:
-    values = values.detach().cpu().contiguous()
-    shape_and_type = f"{values.dtype} {tuple(values.shape)}"
-    digest = hashlib.sha256(shape_and_type.encode())
-    try:
-        digest.update(values.numpy().data)  # no copy
-    except (TypeError, ValueError):  # a type that numpy does not have, or nothing in it
-        import torch  # noqa: PLC0415
-
-        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+def _hash(values: Tensor) -> str:
+    digest = hashlib.sha256(f"{values.dtype} {tuple(values.shape)}".encode())
+    digest.update(bytes_of(values))
     return digest.hexdigest()

@@ -17,7 +17,7 @@ from captum_guided_ext.output._files import (
     write_files,
     write_whole,
 )
-from captum_guided_ext.output._model_identity import identity_of_model
+from captum_guided_ext.output._model_identity import bytes_of, identity_of_model
 from captum_guided_ext.output._provenance import (
     described,
     identity_of_data,
@@ -36,6 +36,7 @@ __all__ = [
     "Result",
     "Table",
     "as_picture",
+    "bytes_of",
     "counted",
     "described",
     "draw_estimates",

@@ -172,10 +172,11 @@ def name_of(value: Any) -> str:
     return text if text and " at 0x" not in text else name_of(type(value))
 
 
-def bytes_of(values: Tensor) -> bytes:
-    """Return the bytes of a tensor, whatever its type, shape and device."""
+def bytes_of(values: Tensor) -> memoryview:
+    """Return the bytes of a tensor, whatever its type and shape; on the CPU they are not copied."""
     flat = values.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().tobytes()
+    found: memoryview = flat.view(torch.uint8).numpy().data
+    return found
 
 
 def code_of(code: CodeType) -> list[Any]:
