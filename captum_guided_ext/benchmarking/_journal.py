@@ -92,7 +92,7 @@ def read_records(folder: Path) -> tuple[dict[str, Any], Iterator[BatchRecord]]:
     if settings is None:
         if not file.exists():
             raise DataError(f"{folder} holds no run: there is no {file}")
-        if _is_of_0_1_0(file):
+        if _has_settings_of_0_1_0(file):
             raise DataError(
                 f"{folder} holds a run of version 0.1.0, which this one does not read: "
                 "summary.json and scores.csv in it are whole, or run the benchmark again in "
@@ -121,7 +121,7 @@ def _read_settings(file: Path) -> dict[str, Any] | None:
     return dict(settings) if whole else None
 
 
-def _is_of_0_1_0(file: Path) -> bool:
+def _has_settings_of_0_1_0(file: Path) -> bool:
     """Return whether these are settings as 0.1.0 wrote them: bare."""
     try:
         return "seed" in json.loads(file.read_bytes())
@@ -137,17 +137,18 @@ def _refusal(folder: Path, found: Any, wanted: Mapping[str, Any]) -> DataError:
         )
     if found == wanted:
         return DataError(f"{folder} holds rows of other settings than {_SETTINGS}. {_ELSEWHERE}")
-    changed = told(changes(found, wanted))
+    changed = in_words(changes(found, wanted))
     return DataError(f"{folder} holds rows of other settings: {changed}. {_ELSEWHERE}")
 
 
-def told(changed: Sequence[str]) -> str:
+def in_words(changed: Sequence[str]) -> str:
     """Return some of the changes in one line, and how many more there are."""
     more = [f"and {len(changed) - _TOLD} more"] if len(changed) > _TOLD else []
     return "; ".join([*changed[:_TOLD], *more])
 
 
 def changes(found: Any, wanted: Any, name: str = "") -> list[str]:
+    """Return what differs between two runs' settings, each in words."""
     if isinstance(found, dict) and isinstance(wanted, dict):
         return [
             change

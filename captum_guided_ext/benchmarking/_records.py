@@ -174,19 +174,13 @@ class BatchRecord:
         return json.dumps(written, allow_nan=False)
 
     @classmethod
-    def from_json(cls, line: str | bytes) -> BatchRecord:
-        """Return what :meth:`to_json` wrote.
+    def from_dict(cls, found: Mapping[str, Any]) -> BatchRecord:
+        """Return what :meth:`to_json` wrote, from the JSON's values.
 
         Raises:
-            ValueError: if it is no JSON.
             KeyError: if something is missing.
-            TypeError, AttributeError: if something has another form.
+            TypeError, ValueError, AttributeError: if something has another form.
         """
-        return cls.from_dict(json.loads(line))
-
-    @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> BatchRecord:
-        """Return what :meth:`to_json` wrote, from the JSON's values."""
         numbers, *columns = found["images"]
         images = map(ScoredImage, *columns) if columns else ()
         return cls(

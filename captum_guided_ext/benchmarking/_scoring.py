@@ -35,14 +35,14 @@ Items = Mapping[int, Item]
 
 
 @dataclass(frozen=True)
-class _Scores:
+class _Scored:
     rows: tuple[ScoreRow, ...]
     targets: Mapping[int, Any]
     notes: tuple[str, ...]
     layer: str | None
 
     @classmethod
-    def of_each(cls, alone: Sequence[_Scores]) -> _Scores:
+    def of_each(cls, alone: Sequence[_Scored]) -> _Scored:
         return cls(
             tuple(row for one in alone for row in one.rows),
             {image: target for one in alone for image, target in one.targets.items()},
@@ -127,7 +127,7 @@ class Scorer:
                 malformed[image] = error
         return items, malformed
 
-    def _without_faults(self, items: Items) -> tuple[_Scores | None, dict[int, Exception]]:
+    def _without_faults(self, items: Items) -> tuple[_Scored | None, dict[int, Exception]]:
         """Return the scores of all images but those that cannot be scored, and why they cannot."""
         if not items:
             return None, {}
@@ -149,23 +149,23 @@ class Scorer:
             assert error is not None  # noqa: S101 - for the type checker
             self._raise(f"images {_span(self.run, alone)}", error)
         if together.are_mixed:
-            together = _Scores.of_each([one for one in alone.values() if one is not None])
+            together = _Scored.of_each([one for one in alone.values() if one is not None])
         return together, faults
 
-    def _tried(self, items: Items) -> tuple[_Scores | None, Exception | None]:
+    def _tried(self, items: Items) -> tuple[_Scored | None, Exception | None]:
         try:
             return self._scored(items), None
         except Exception as error:  # noqa: BLE001 - a model may raise anything
             return None, error
 
-    def _tried_alone(self, image: int, item: Item) -> tuple[_Scores | None, Exception | None]:
+    def _tried_alone(self, image: int, item: Item) -> tuple[_Scored | None, Exception | None]:
         scores, error = self._tried({image: item})
         if scores is not None and scores.are_nothing:
             reason = next(row.reason for row in scores.rows if _NOT_FINITE in row.reason)
             return None, DataError(f"no method has a map of it: {reason}")
         return scores, error
 
-    def _scored(self, items: Items) -> _Scores:
+    def _scored(self, items: Items) -> _Scored:
         inputs = torch.stack([item.x for item in items.values()])
         masks = [item.mask for item in items.values() if item.mask is not None]
         labels = [item.label for item in items.values() if item.label is not None]
@@ -184,7 +184,7 @@ class Scorer:
             )
         targets = found.target if isinstance(found.target, list) else [found.target] * len(items)
         notes = tuple(dict.fromkeys(str(one.message) for one in caught))
-        return _Scores(found.rows, dict(zip(items, targets, strict=True)), notes, found.layer)
+        return _Scored(found.rows, dict(zip(items, targets, strict=True)), notes, found.layer)
 
     @cached_property
     def _others_can_be_scored(self) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from captum_guided_ext.benchmarking._benchmark_result import Benchmark
-from captum_guided_ext.benchmarking._journal import changes, damaged_lines, read_records, told
+from captum_guided_ext.benchmarking._journal import changes, damaged_lines, in_words, read_records
 from captum_guided_ext.benchmarking._scores import Scores, Series
 from captum_guided_ext.benchmarking._summary import summarise
 from captum_guided_ext.errors import DataError
@@ -102,7 +102,7 @@ def _together(found: Sequence[Benchmark]) -> Benchmark:
         if changed := changes(mine, theirs):
             raise DataError(
                 f"{first.folder} and {other.folder} are runs of other settings: "
-                f"{told(changed)}. Only seeds and weights may differ"
+                f"{in_words(changed)}. Only seeds and weights may differ"
             )
         _check_images(first, other)
     identities = [(one.settings["seed"], one.settings["model"]["digest"]) for one in found]

@@ -124,8 +124,8 @@ def _of_metric(
         for i in range(len(methods))
         if not floor[i] and counts[i] >= max(_RANKED_FROM * there.any(axis=0).sum(), 1)
     ]
-    family = _Family(table, there, ranked, -1 if higher else 1)
     sign = -1 if higher else 1
+    family = _Family(table, there, ranked, sign)
 
     def place(i: int) -> tuple[bool, bool, bool, int, float, str]:
         mean, ahead = family.means.get(i, means[i]), family.ahead.get(i, 0)
