@@ -9,7 +9,6 @@ Run: python examples/photos_infidelity.py
 """
 
 import argparse
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +28,7 @@ SQUARES = SquareRemoval((16, 32, 64, 96))  # up to a sixth of 227 x 227 pixels
 def load(folder):
     """Return the network as it was trained: its pooling, and pictures of 227 pixels."""
     file = folder / "squeezenet1_0_imagenet" / "squeezenet1_0_imagenet.pth"
-    network = replace(load_network("squeezenet1_0", checkpoint=file), crop_size=227)
+    network = load_network("squeezenet1_0", checkpoint=file, overrides={"crop": 227})
     network.model.classifier[1].padding = (1, 1)
     return network
 

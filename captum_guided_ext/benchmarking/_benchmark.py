@@ -6,7 +6,7 @@ import dataclasses
 import os
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from captum_guided_ext import _captum
 from captum_guided_ext.attr import METHODS
@@ -19,7 +19,7 @@ from captum_guided_ext.benchmarking._shared_run import begin, complete
 from captum_guided_ext.benchmarking._summarize import sum_up
 from captum_guided_ext.errors import DataError
 from captum_guided_ext.evaluation import DEFAULT_METRICS, MethodSet, find_metrics
-from captum_guided_ext.networks import Network
+from captum_guided_ext.networks import as_network
 from captum_guided_ext.output import described
 from captum_guided_ext.sampling import check_positive_count
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from captum_guided_ext.benchmarking._benchmark_result import Benchmark
     from captum_guided_ext.benchmarking._records import BatchRecord
     from captum_guided_ext.evaluation import Method, Metric
+    from captum_guided_ext.networks import Network
     from captum_guided_ext.pictures import LoadedBatch
 
 
@@ -112,7 +113,7 @@ def benchmark(
         >>> found = benchmark(network, ImageFolder("photos", network.prepare), output="results")
         >>> print(found)
     """
-    network = model if isinstance(model, Network) else Network("", cast("nn.Module", model))
+    network = as_network(model)
     run = Run.of(network, data, target, batch_size, limit, generator=generator, seed=seed)
     asked = MethodSet(network.model, methods, layer=layer, interpolate_mode=interpolate_mode)
     scored = find_metrics(metrics, n_perturb_samples=n_perturb_samples)

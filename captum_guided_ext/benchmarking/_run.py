@@ -19,7 +19,7 @@ from captum_guided_ext.benchmarking._items import form_of, item_of
 from captum_guided_ext.errors import DataError, ModelError
 from captum_guided_ext.networks import Network, rank_of
 from captum_guided_ext.output import described, identity_of_data, identity_of_model, versions
-from captum_guided_ext.pictures import load_batches
+from captum_guided_ext.pictures import PictureDataset, load_batches
 from captum_guided_ext.sampling import a_seed, check_positive_count
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Run:
             "target": self.target,
             "seed": self.seed,
             "model": identity_of_model(network.model, name=network.name, weights=network.weights),
-            "preprocessing": _preprocessing(network),
+            "preprocessing": _preprocessing(network, self.data),
             "device": self.device.type,
             "versions": versions(),
         }
@@ -147,8 +147,11 @@ class Run:
         return str(stamp(image)) if callable(stamp) else ""
 
 
-def _preprocessing(network: Network) -> dict[str, Any]:
+def _preprocessing(network: Network, data: object) -> dict[str, Any]:
     """Return how a picture becomes the network's input."""
-    names = ("resize_size", "crop_size", "interpolation", "mean", "std", "mode")
-    said = {name: getattr(network, name) for name in names}
-    return said | {"to_tensor": network.to_tensor and described(network.to_tensor)}
+    is_laid = network.transform is not None or isinstance(data, PictureDataset)
+    return {
+        "words": network.preprocessing if is_laid else "inputs as the data gives them",
+        "transform": network.transform and described(network.transform),
+        "mode": network.mode,
+    }

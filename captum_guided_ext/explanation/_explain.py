@@ -93,7 +93,7 @@ def explain(
             )
         scores = forward_pass.output[0].detach()
         classes = _ranked(network, scores)
-        index = find_target(target, scores, network.categories)
+        index = find_target(target, scores, network.classes)
         chosen = next(one for one in classes if one.index == index)
         contrast = next((one for one in classes if one.index != index), None)
         maps, errors = named_maps(forward_pass, index, methods, no_layer=found.reason)

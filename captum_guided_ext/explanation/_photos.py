@@ -53,7 +53,7 @@ def explain_photos(
             target=target,
             methods=methods,
             layer=layer,
-            regions=photo.regions and lay_regions(photo.regions, network.lay_mask),
+            regions=photo.regions and lay_regions(photo.regions, network)[0],
         )
         stems.append(_free(explanation.stem, stems))
         figure, _ = explanation.save(output, stem=stems[-1])

@@ -1,7 +1,17 @@
 """Networks by name, with their preprocessing, their class names and their parameters."""
 
 from captum_guided_ext.networks._loading import find_device, load_network
-from captum_guided_ext.networks._network import Network
+from captum_guided_ext.networks._network import Network, as_network
+from captum_guided_ext.networks._preprocessing import Preprocessing
 from captum_guided_ext.networks._targets import by_score, find_target, rank_of
 
-__all__ = ["Network", "by_score", "find_device", "find_target", "load_network", "rank_of"]
+__all__ = [
+    "Network",
+    "Preprocessing",
+    "as_network",
+    "by_score",
+    "find_device",
+    "find_target",
+    "load_network",
+    "rank_of",
+]

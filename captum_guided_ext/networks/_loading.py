@@ -17,18 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from captum_guided_ext.errors import ModelError, brief, nearest
 from captum_guided_ext.networks._checkpoints import fill, from_checkpoint, read_state_dict
 from captum_guided_ext.networks._network import Network
+from captum_guided_ext.networks._preprocessing import Preprocessing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from PIL import Image
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 def load_network(
@@ -37,6 +35,8 @@ def load_network(
     weights: str = "DEFAULT",
     checkpoint: str | Path | None = None,
     device: str = "cpu",
+    overrides: Mapping[str, Any] | None = None,
+    classes: Sequence[str] | None = None,
 ) -> Network:
     """Find a network by name, with its parameters, in eval mode and on ``device``.
 
@@ -44,14 +44,17 @@ def load_network(
         name: Any of torchvision's classification networks; ``"demo"``, the small network inside
             this package; or ``"module:factory"``, a function without arguments (or a class) in a
             module importable from the current directory, which returns a :class:`Network` or an
-            ``nn.Module``. A plain ``nn.Module`` gets pixels in [0, 1] at the picture's own size
-            (grey ones, if its first convolution takes one channel), and its classes have no names.
+            ``nn.Module``. A plain ``nn.Module`` has unknown preprocessing, and its classes have no
+            names.
         weights: Which of torchvision's weights; ``"DEFAULT"`` is the best. With ``checkpoint``, the
             weights whose preprocessing (and, for ViT, picture size) the checkpoint shares.
         checkpoint: File with a ``state_dict`` for the network, bare or under ``"state_dict"`` or
             ``"model"``. Only tensors are read from it, never code. Another number of classes than
             ImageNet's 1000 is taken from the file, and such classes have no names.
         device: As :func:`find_device` takes it.
+        overrides: Parts of the preprocessing that take the place of the network's own: ``size``,
+            ``crop``, ``interpolation``, ``mean`` and ``std``, as :class:`Preprocessing` has them.
+        classes: Names that take the place of the network's own.
 
     Raises:
         ModelError: if any of these cannot be had, with what could be had instead.
@@ -65,11 +68,29 @@ def load_network(
             if weights != "DEFAULT":
                 raise ModelError(f"{name} has no choice of weights: leave weights={weights!r} out")
             network = _demo() if name == "demo" else _from_factory(name)
+            if checkpoint is not None and not isinstance(network.model, nn.Module):
+                raise ModelError(f"{name} is a function, which no checkpoint can be read into")
             if checkpoint is not None:
+                assert isinstance(network.model, nn.Module)  # noqa: S101 - for the type checker
                 state = read_state_dict(Path(checkpoint), network.model.state_dict())
                 fill(network.model, state, Path(checkpoint), name)
                 network = replace(network, weights=f"checkpoint {Path(checkpoint).name}")
-    return replace(network, model=network.model.to(where).eval())
+    if overrides:
+        network = replace(network, transform=_overridden(network, overrides))
+    if classes is not None:
+        network = replace(network, classes=classes)
+    model = network.model
+    return replace(network, model=model.to(where).eval() if isinstance(model, nn.Module) else model)
+
+
+def _overridden(network: Network, overrides: Mapping[str, Any]) -> Preprocessing:
+    own = network.transform or Preprocessing()
+    if not isinstance(own, Preprocessing):
+        raise ModelError(
+            f"{network.name} has a transform of its own ({network.preprocessing}), of which "
+            f"{', '.join(overrides)} cannot be changed from outside: leave it out"
+        )
+    return replace(own, **overrides)
 
 
 def _torchvision(name: str, weights: str, checkpoint: str | Path | None) -> Network:
@@ -96,15 +117,17 @@ def _torchvision(name: str, weights: str, checkpoint: str | Path | None) -> Netw
         source = f"checkpoint {Path(checkpoint).name}"
     preset = entry.transforms()
     return Network(
+        model,
+        Preprocessing(
+            preset.resize_size[0],
+            preset.crop_size[0],
+            preset.interpolation.value,
+            tuple(preset.mean),
+            tuple(preset.std),
+        ),
+        categories,
         name=key,
-        model=model,
-        categories=categories,
         weights=source,
-        resize_size=preset.resize_size[0],
-        crop_size=preset.crop_size[0],
-        interpolation=preset.interpolation.value,
-        mean=tuple(preset.mean),
-        std=tuple(preset.std),
     )
 
 
@@ -136,23 +159,15 @@ def _demo() -> Network:
     record = demo.training_record()
     right = round(record["test_accuracy"] * record["test_pictures"])
     return Network(
+        demo.load_demo_network(),
+        Preprocessing(size=96, crop=96, mean=(0.5,), std=(0.25,)),
+        demo.CATEGORIES,
         name="demo",
-        model=demo.load_demo_network(),
-        categories=tuple(demo.CATEGORIES),
         weights=(
             f"comes with the package; right on {right} of {record['test_pictures']} pictures "
             "it never saw"
         ),
-        resize_size=96,
-        crop_size=96,
-        to_tensor=_demo_tensor,
     )
-
-
-def _demo_tensor(image: Image.Image) -> Tensor:
-    from captum_guided_ext import demo  # noqa: PLC0415
-
-    return demo.prepare(np.array(image))
 
 
 def _from_factory(name: str) -> Network:
@@ -178,10 +193,7 @@ def _from_factory(name: str) -> Network:
                     f"{name!r} could not be called without arguments ({brief(error)})"
                 ) from error
     if isinstance(made, nn.Module):
-        source = f"as {name} makes it; pixels in [0, 1], classes without names"
-        first = next((m for m in made.modules() if isinstance(m, nn.Conv2d)), None)
-        mode = "L" if first is not None and first.in_channels == 1 else "RGB"
-        return Network(name=name, model=made, weights=source, mode=mode)
+        return Network(made, name=name, weights=f"as {name} makes it")
     if not isinstance(made, Network):
         raise ModelError(
             f"{name!r} returned a {type(made).__name__}: it must return a torch.nn.Module or a "

@@ -2,52 +2,78 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
+
+from captum_guided_ext.errors import ModelError, brief
+from captum_guided_ext.networks._preprocessing import Preprocessing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from torch import Tensor
+    import numpy.typing as npt
+
+_FORM = 'Network(model, transform=None, classes=(), *, name="")'
+_HALF = 0.5 + 1 / 255  # a pixel on an edge is rounded up on both sides, and belongs to neither
+_LEAST_SPAN = 1e-6  # between black and white, relative to the largest: less is padding
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Network:
     """A classifier, with how a picture becomes its input and what its classes are called.
 
-    The defaults describe a network that takes a picture at its own size, with pixels in [0, 1].
+    What the network sees of a picture, and where a mask of it goes, is found by asking the
+    transform about a black and a white picture of the same size. That is exact for a transform that
+    resizes, cuts, pads, turns or mirrors, and then treats each channel's values alike.
 
-    Attributes:
-        name: What it was asked for by.
-        model: The network, in eval mode: ``(N, 3, H, W)`` to scores ``(N, classes)``.
-        categories: Name of each class; empty where they have none.
+    Args:
+        model: The network: ``(N, C, H, W)`` to scores ``(N, classes)``. A module or any callable.
+            It is explained as it is: call ``.eval()`` first.
+        transform: From a PIL picture of ``mode`` to a float tensor ``(C, H, W)``: a transform of
+            torchvision, the preset of its weights, or any callable without randomness. Default:
+            None, unknown: pixels in [0, 1] at the picture's own size.
+        classes: The name of each class. Default: none.
+        name: What to call it. Default: the name of its type.
         weights: Where its parameters come from, for people to read.
-        resize_size: Length in pixels of the shorter side after resizing. ``None``: not resized.
-        crop_size: Side in pixels of the square cut from the centre, padded with zeros where the
-            picture is smaller. ``None``: not cut.
-        interpolation: How a picture is resized: a value of torchvision's ``InterpolationMode``.
-        mean: Per channel, subtracted from pixels in [0, 1].
-        std: Per channel, divided by after that.
         mode: What PIL turns a picture into first: "RGB", or "L" for a network of one channel.
-        to_tensor: Takes the place of scaling, ``mean`` and ``std``: from a cut RGB picture to a
-            float tensor ``(3, H, W)``.
+            Default: by the number of channels that its first convolution takes.
+
+    Raises:
+        TypeError: for a model that cannot be called or a transform that cannot.
+        ModelError: by its methods, for a transform that does not give a float tensor (C, H, W).
+
+    Example:
+        >>> weights = torchvision.models.ResNet50_Weights.DEFAULT
+        >>> model = torchvision.models.resnet50(weights=weights).eval()
+        >>> network = Network(model, weights.transforms(), weights.meta["categories"])
     """
 
-    name: str
-    model: nn.Module
-    categories: tuple[str, ...] = ()
-    weights: str = ""
-    resize_size: int | None = None
-    crop_size: int | None = None
-    interpolation: str = "bilinear"
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    std: tuple[float, ...] = (1.0, 1.0, 1.0)
-    mode: str = "RGB"
-    to_tensor: Callable[[Image.Image], Tensor] | None = None
+    model: Callable[..., Any]
+    transform: Callable[[Image.Image], Tensor] | None = None
+    classes: Sequence[str] = ()
+    name: str = field(default="", kw_only=True)
+    weights: str = field(default="", kw_only=True)
+    mode: str = field(default="", kw_only=True)
+    _ends: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        for what, given in (("model", self.model), ("transform", self.transform)):
+            if given is not None and not callable(given):
+                raise TypeError(
+                    f"{what} is a {type(given).__name__}, which cannot be called: {_FORM}"
+                )
+        if isinstance(self.classes, str):
+            raise TypeError(f"classes is one text, {self.classes!r}: give a list of names")
+        object.__setattr__(self, "classes", tuple(map(str, self.classes)))
+        object.__setattr__(self, "name", self.name or _name(self.model))
+        object.__setattr__(self, "mode", self.mode or _mode(self.model))
 
     @property
     def device(self) -> torch.device:
@@ -55,40 +81,154 @@ class Network:
         parameters = self.model.parameters() if isinstance(self.model, nn.Module) else iter(())
         return next((p.device for p in parameters), torch.device("cpu"))
 
-    def view(self, image: Image.Image) -> Image.Image:
-        """Return what the network sees of ``image``: in its mode, resized and cut."""
-        if not isinstance(image, Image.Image):
-            raise TypeError(f"image must be a PIL picture, not {type(image).__name__}")
-        return self._lay(image.convert(self.mode), self.interpolation)
+    @property
+    def preprocessing(self) -> str:
+        """How a picture becomes the input, in words."""
+        return _words(self.transform or Preprocessing())
+
+    @property
+    def assumption(self) -> str:
+        """What is assumed of the preprocessing where it is unknown; empty where it is known."""
+        if self.transform is not None:
+            return ""
+        return (
+            f"no preprocessing is known for {self.name}: it gets pixels in [0, 1] at the picture's "
+            "own size, without mean and std. Say what it was trained with: --mean, --std, --size "
+            "and --crop, or Network(model, transform=...)"
+        )
 
     def prepare(self, image: Image.Image) -> Tensor:
         """Return the network's input for ``image``: float, ``(C, H, W)``, on the CPU, no batch."""
-        from torchvision.transforms import functional  # noqa: PLC0415
+        if not isinstance(image, Image.Image):
+            raise TypeError(f"image must be a PIL picture, not {type(image).__name__}")
+        try:
+            x = (self.transform or Preprocessing())(image.convert(self.mode))
+        except ModelError:
+            raise
+        except Exception as error:  # somebody else's transform may raise anything
+            raise ModelError(
+                f"the transform of {self.name} fails on a {self.mode} picture of {image.width} x "
+                f"{image.height} pixels ({brief(error)})"
+            ) from error
+        if not isinstance(x, Tensor) or x.dim() != 3 or not x.is_floating_point():  # noqa: PLR2004
+            found = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x)
+            raise ModelError(
+                f"the transform of {self.name} gives {found}, and a float tensor (C, H, W) is "
+                "needed: let it end in ToTensor and Normalize, or the like"
+            )
+        return x.detach().cpu()
 
-        seen = self.view(image)
-        if self.to_tensor is not None:
-            return self.to_tensor(seen)
-        pixels = functional.convert_image_dtype(functional.pil_to_tensor(seen), torch.float)
-        channels = len(pixels)
-        normalised: Tensor = functional.normalize(
-            pixels, list(self.mean[:channels]), list(self.std[:channels])
-        )
-        return normalised
+    def view(self, image: Image.Image) -> Image.Image:
+        """Return what the network sees of ``image``: in its mode, resized and cut."""
+        return self.view_of(self.prepare(image), image.size)
 
-    def lay_mask(self, mask: Image.Image) -> Image.Image:
-        """Resize and cut a label image as ``view`` does its picture, inventing no new labels."""
-        return self._lay(mask, "nearest")
+    def view_of(self, x: Tensor, size: tuple[int, int]) -> Image.Image:
+        """Return the input ``x`` of a picture of ``size`` (width, height) as a picture."""
+        shares = self._shares(x, size)
+        if not self._is_seen(size).any():  # each picture is normalised by itself
+            low, high = x.min(), x.max()
+            shares = (x - low) / (high - low).clamp(min=1e-12)
+        pixels = (shares.clamp(0, 1) * 255).round().byte().numpy()
+        return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels[:3].transpose(1, 2, 0))
+
+    def lay_mask(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Return where the network sees a mask (H, W) of a picture: boolean, of the view's size."""
+        size = (mask.shape[1], mask.shape[0])
+        picture = Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0)))
+        shares = self._shares(self.prepare(picture), size)
+        laid: npt.NDArray[np.bool_] = (shares.mean(dim=0) > _HALF).numpy()
+        return laid
+
+    def window(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """Return which part of a picture of ``size`` (width, height) the network sees.
+
+        Returns:
+            Left, top, right and bottom as shares of its sides, to about a pixel or 0.002.
+        """
+        width, height = size
+        across = np.tile(_ramp(width), (height, 1))
+        down = np.tile(_ramp(height)[:, None], (1, width))
+        ends = [self._end(ramp, size) for ramp in (across, down)]
+        (left, right), (top, bottom) = ends
+        return left, top, right, bottom
 
     def category(self, index: int) -> str:
         """Return the name of class ``index``, or ``"class 7"`` where it has none."""
-        return self.categories[index] if 0 <= index < len(self.categories) else f"class {index}"
+        return self.classes[index] if 0 <= index < len(self.classes) else f"class {index}"
 
-    def _lay(self, image: Image.Image, interpolation: str) -> Image.Image:
-        from torchvision.transforms import InterpolationMode, functional  # noqa: PLC0415
+    def _end(self, ramp: npt.NDArray[np.uint8], size: tuple[int, int]) -> tuple[float, float]:
+        """Return from where to where along its ramp a picture is seen."""
+        shares = self._shares(self.prepare(Image.fromarray(ramp)), size).mean(dim=0)
+        is_seen = self._is_seen(size)
+        if not is_seen.any():
+            return 0.0, 1.0
+        seen = shares[is_seen]
+        low, high = float(seen.min()), float(seen.max())
+        # Along the side of the view that the ramp runs along, whichever it is.
+        spreads = [
+            float((s := shares.amax(dim=d))[is_seen.any(dim=d)].max() - s.min()) for d in (0, 1)
+        ]
+        places = int(is_seen.any(dim=spreads.index(max(spreads))).sum())
+        half = max((high - low) / max(places - 1, 1) / 2, 0.5 / len(np.unique(ramp)))
+        return max(low - half, 0.0), min(high + half, 1.0)
 
-        if self.resize_size is not None:
-            mode = InterpolationMode(interpolation)
-            image = functional.resize(image, [self.resize_size], interpolation=mode)
-        if self.crop_size is not None:
-            image = functional.center_crop(image, [self.crop_size])
-        return image
+    def _shares(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return how far each value of an input lies from black (0) to white (1); 0 in padding."""
+        black, span = self._range(size)
+        if x.shape != span.shape:
+            raise ModelError(
+                f"the transform of {self.name} gives shapes {tuple(x.shape)} and "
+                f"{tuple(span.shape)} for pictures of one size: it must not be random"
+            )
+        return torch.where(self._is_seen(size), (x - black) / span, 0)
+
+    def _is_seen(self, size: tuple[int, int]) -> Tensor:
+        """Return where an input depends on the picture, (H, W): all but padding."""
+        span = self._range(size)[1].abs().amax(dim=0)
+        return span > _LEAST_SPAN * span.max().clamp(min=_LEAST_SPAN)
+
+    def _range(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Return the input for a black picture, and how far a white one's lies from it."""
+        found = self._ends.get(size)
+        if found is None:
+            black, white = (self.prepare(Image.new("L", size, value)) for value in (0, 255))
+            found = black, white - black
+            self._ends.clear()  # of the last size only: they are as large as an input
+            self._ends[size] = found
+        return found
+
+
+def as_network(model: object) -> Network:
+    """Return ``model`` if it is a :class:`Network`, else one around it of unknown preprocessing."""
+    if isinstance(model, Network):
+        return model
+    if not callable(model):
+        raise TypeError(
+            f"model must be a Network, a module or another callable, not {type(model).__name__}"
+        )
+    return Network(model)
+
+
+def _name(model: object) -> str:
+    name = getattr(model, "__name__", "")
+    return str(name) if name and name != "<lambda>" else type(model).__name__
+
+
+def _mode(model: object) -> str:
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    first = next((m for m in modules if isinstance(m, nn.Conv2d)), None)
+    return "L" if first is not None and first.in_channels == 1 else "RGB"
+
+
+def _words(transform: object) -> str:
+    words = " ".join(str(transform).split())
+    if " at 0x" in words:  # nobody gave it words
+        words = getattr(transform, "__qualname__", type(transform).__qualname__)
+    return words
+
+
+def _ramp(length: int) -> npt.NDArray[np.uint8]:
+    ramp: npt.NDArray[np.uint8] = np.round((np.arange(length) + 0.5) / length * 255).astype(
+        np.uint8
+    )
+    return ramp

@@ -6,13 +6,11 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from captum_guided_ext.errors import DataError, ModelError
+from captum_guided_ext.errors import DataError, ModelError, warn_user
 from captum_guided_ext.networks import Network, find_target
 from captum_guided_ext.pictures._sources import Pictures, open_data
 from captum_guided_ext.sampling import check_positive_count
@@ -65,6 +63,8 @@ class PictureDataset(Dataset[tuple[Tensor, int | None, Tensor | None]]):
         self._pictures = pictures
         self._length = len(pictures) if limit is None else min(limit, len(pictures))
         self._network = network
+        if network.assumption:
+            warn_user(network.assumption)
         self._classes: list[int] | None = None
         if use_labels:
             if not pictures.labels:
@@ -84,8 +84,7 @@ class PictureDataset(Dataset[tuple[Tensor, int | None, Tensor | None]]):
             label = self._classes[case.label]
         mask = None
         if case.mask is not None:
-            laid = self._network.lay_mask(Image.fromarray(case.mask.astype(np.uint8)))
-            mask = torch.from_numpy(np.array(laid).astype(bool))
+            mask = torch.from_numpy(self._network.lay_mask(case.mask))
         return self._network.prepare(case.image), label, mask
 
     def name(self, index: int) -> str:
@@ -130,14 +129,14 @@ def _opened(data: str | Path | Pictures, masks: str | Path | None, limit: int | 
 
 def _classes(labels: Sequence[str], network: Network) -> list[int]:
     """Return the network's class for each label of the data, by name or by number."""
-    if not network.categories:
+    if not network.classes:
         numbered = all(label.isdecimal() for label in labels)
         return [int(label) if numbered else place for place, label in enumerate(labels)]
-    scores = torch.zeros(len(network.categories))
+    scores = torch.zeros(len(network.classes))
     classes = []
     for label in labels:
         try:
-            classes.append(find_target(label.replace("_", " "), scores, network.categories))
+            classes.append(find_target(label.replace("_", " "), scores, network.classes))
         except ModelError as error:
             raise DataError(
                 f"the data's class {label!r} is none of {network.name}'s ({error}): rename its "

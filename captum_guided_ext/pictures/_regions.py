@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from PIL import Image
+    from collections.abc import Mapping
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 """Boolean ``(height, width)``: which pixels belong to a region."""
@@ -56,17 +54,31 @@ def grid_regions(height: int, width: int, rows: int = 3, columns: int = 3) -> di
 
 
 def lay_regions(
-    regions: Mapping[str, Mask], lay_mask: Callable[[Image.Image], Image.Image]
-) -> dict[str, Mask]:
-    """Resize and cut regions as their picture was; one that was cut away is left empty.
+    regions: Mapping[str, Mask], network: Lays
+) -> tuple[dict[str, Mask], dict[str, float]]:
+    """Lay regions as their picture was; one that was cut away is left empty.
 
     Args:
         regions: Name to mask ``(H, W)`` of the whole picture.
-        lay_mask: What does that to one label image, such as ``Network.lay_mask``.
-    """
-    from PIL import Image  # noqa: PLC0415
+        network: What lays one, and says which part of a picture it sees.
 
-    return {
-        name: np.array(lay_mask(Image.fromarray(mask.astype(np.uint8)))).astype(bool)
-        for name, mask in regions.items()
-    }
+    Returns:
+        The masks, of the view's size, and the share of each that is inside of what is seen.
+    """
+    laid, seen = {}, {}
+    for name, mask in regions.items():
+        laid[name] = network.lay_mask(mask)
+        height, width = mask.shape
+        left, top, right, bottom = network.window((width, height))
+        rows = slice(round(top * height), round(bottom * height))
+        inside = mask[rows, round(left * width) : round(right * width)].sum()
+        seen[name] = float(inside / max(mask.sum(), 1))
+    return laid, seen
+
+
+class Lays(Protocol):
+    """What lays a mask of a picture as it lays the picture, such as a ``Network``."""
+
+    def lay_mask(self, mask: Mask) -> Mask: ...
+
+    def window(self, size: tuple[int, int]) -> tuple[float, float, float, float]: ...

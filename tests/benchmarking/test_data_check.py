@@ -14,7 +14,6 @@ import captum_guided_ext as cg
 from captum_guided_ext.benchmarking import _data_check
 from captum_guided_ext.benchmarking._identity import digest_of
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.networks import Network
 from captum_guided_ext.pictures import PictureDataset
 
 QUICK = {"n_perturb_samples": 1, "show_progress": False, "batch_size": 3,
@@ -91,7 +90,7 @@ def test_the_order_is_spread_over_the_data():
 @pytest.fixture
 def pictures(tmp_path):
     small.save_pictures(tmp_path / "data", 6)
-    network = Network("", small.cnn())
+    network = small.net()
     return lambda folder="data": PictureDataset(tmp_path / folder, network)
 
 

@@ -196,8 +196,8 @@ def test_a_changed_setting_is_refused_by_its_name(command, finished, refused, ch
 def test_other_weights_are_refused(command, finished, refused, monkeypatch):
     monkeypatch.setenv("SMALL_SEED", "4")
     refused(finished, command(finished), "model digest was .* now it is ", CHOOSE)
-    words = "model name was small_benchmark:cnn, now it is small_benchmark:gelu"
-    refused(finished, command(finished, model="small_benchmark:gelu"), words, CHOOSE)
+    words = "model name was relu, now it is gelu"
+    refused(finished, command(finished, model="small_benchmark:gelu_net"), words, CHOOSE)
 
 
 def test_a_method_with_other_settings_is_refused(tmp_path):
@@ -275,7 +275,7 @@ def test_other_digits_under_the_same_names_are_refused(tmp_path, refused):
 
     def arguments():
         data = write_idx(tmp_path, noise.integers(0, 256, (4, 8, 8)), np.arange(4))
-        return small.command(data, tmp_path / "run", *small.FEW, model="small_benchmark:grey")
+        return small.command(data, tmp_path / "run", *small.FEW, model="small_benchmark:grey_net")
 
     assert cli.main(arguments()) == 0
     refused(tmp_path / "run", arguments(), OTHER_DATA, CHOOSE)

@@ -309,7 +309,7 @@ def test_another_network_is_not_the_same_one_with_other_weights(runs, tmp_path):
 
 
 def test_a_name_makes_no_other_weights(runs, tmp_path):
-    network = cg.Network("another name", seeded(small.Cnn, 3))
+    network = cg.Network(seeded(small.Cnn, 3), name="another name")
     settings = {"metrics": ["infidelity", "sensitivity_max"], "n_perturb_samples": 2}
     cg.benchmark(network, Data(), output=tmp_path, methods=METHODS, batch_size=2, **settings,
                  show_progress=False)  # fmt: skip

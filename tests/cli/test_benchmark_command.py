@@ -58,7 +58,7 @@ def test_what_is_written(program, tmp_path):
         "torch": torch.__version__, "python": platform.python_version(),
     }  # fmt: skip
     assert (settings["seed"], settings["batch_size"], settings["processes"]) == (11, 2, 1)
-    assert settings["model"]["name"] == "small_benchmark:cnn"
+    assert settings["model"]["name"] == "relu"
     assert list(settings["methods"]) == list(METHODS)
     assert all("n_perturb_samples=2" in words for words in settings["metrics"].values())
     with Image.open(out / "summary.png") as image:
@@ -68,7 +68,7 @@ def test_what_is_written(program, tmp_path):
 
 def test_a_method_that_does_not_apply_has_rows_that_say_so(program, tmp_path):
     data = small.save_pictures(tmp_path / "data", 2)
-    code, out, _ = program(data, model="small_benchmark:gelu")
+    code, out, _ = program(data, model="small_benchmark:gelu_net")
     assert code == 0
     rows = of_methods(small.table((tmp_path / "out" / "scores.csv").read_text()))
     assert len(rows) == 2 * 6 * 2

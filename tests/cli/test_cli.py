@@ -99,10 +99,10 @@ def test_a_class_by_name_a_layer_and_regions(explain, photo, tmp_path):
 
 
 def test_a_network_of_ones_own(explain, photo):
-    code, out, _ = explain(photo, "--model", "small_benchmark:cnn")
+    code, out, _ = explain(photo, "--model", "small_benchmark:net")
     assert code == 0
     assert "2 ReLU between prediction and image" in out
-    smooth = photo, "--model", "small_benchmark:gelu"
+    smooth = photo, "--model", "small_benchmark:gelu_net"
     code, out, _ = explain(*smooth)
     assert code == 0
     assert "guided_backprop does not apply: no rectifier" in " ".join(out.split())

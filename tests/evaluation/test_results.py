@@ -56,7 +56,7 @@ BENCHMARK = Benchmark(
     settings={"seed": 0, "images": 3},
     threads=1,
 )
-EXPLANATION = explain(Network("own", seeded(Conv)), noise(8, 8))
+EXPLANATION = explain(Network(seeded(Conv), name="own"), noise(8, 8))
 each_result = pytest.mark.parametrize("result", [COMPARISON, BENCHMARK], ids=["compare", "bench"])
 
 

@@ -7,9 +7,10 @@ from PIL import Image
 from torch import nn
 
 from captum_guided_ext import CaptumGuidedError, DataError, ModelError, Network, compare, explain
+from captum_guided_ext.networks import Preprocessing
 from captum_guided_ext.pictures import PictureDataset, open_data
 
-NETWORK = Network("net", seeded(Conv), resize_size=8, crop_size=8)
+NETWORK = Network(seeded(Conv), Preprocessing(8, 8), name="net")
 PICTURE = Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
 ERRORS = {
     "network": ({"network": NETWORK.model}, TypeError, "must be a Network, not Conv: wrap a modu"),
@@ -20,7 +21,7 @@ ERRORS = {
     "region": ({"regions": {"a": np.ones((3, 3))}}, DataError, r"region 'a' has shape \(3, 3\)"),
     "layer": ({"layer": "last"}, ModelError, r"shape \(1, 1\) cannot be laid over an input"),
     "scores": (
-        {"network": Network("maps", nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU()))},
+        {"network": Network(nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU()), name="maps")},
         ModelError, r"maps returned shape \(1, 2, 8, 8\), and what is explained here is one score",
     ),
 }  # fmt: skip

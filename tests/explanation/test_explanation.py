@@ -13,7 +13,7 @@ from torch import nn
 from captum_guided_ext.errors import DataError, ModelError, NoRectifierError
 from captum_guided_ext.explanation import explain
 from captum_guided_ext.explanation._explain import rank_correlation
-from captum_guided_ext.networks import Network
+from captum_guided_ext.networks import Network, Preprocessing
 
 
 class LeftOrRight(nn.Module):
@@ -34,7 +34,13 @@ class LeftOrRight(nn.Module):
 
 
 def network(**options):
-    return Network("halves", LeftOrRight(**options).eval(), ("left", "right"), "by hand")
+    return Network(
+        LeftOrRight(**options).eval(),
+        Preprocessing(),
+        ("left", "right"),
+        name="halves",
+        weights="by hand",
+    )
 
 
 @pytest.fixture
@@ -100,7 +106,7 @@ def test_what_does_not_apply_is_a_row_with_its_reason(picture):
 
 def test_a_network_without_a_feature_map(picture):
     flat = nn.Sequential(nn.Flatten(), nn.Linear(8 * 12 * 3, 2), nn.ReLU(), nn.Linear(2, 2))
-    plain = Network("flat", flat.eval())
+    plain = Network(flat.eval(), Preprocessing())
     explanation = explain(plain, picture)
     assert explanation.layer is None
     assert set(explanation.reasons) == {"grad_cam", "guided_grad_cam"}
@@ -124,7 +130,7 @@ def test_the_report_in_words(picture):
 
 
 def test_the_figure(picture):
-    own = replace(network(), categories=("left $", "right $"))
+    own = replace(network(), classes=("left $", "right $"))
     figure = explain(own, picture, name="1$ or $2", target="right $").plot()
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     methods = ["Gradient", "Deconvolution", "Guided backprop", "Grad-CAM", "Guided Grad-CAM"]
@@ -144,7 +150,7 @@ def test_an_empty_map_is_said_to_be_empty(picture):
     with torch.no_grad():
         negative.features[0].weight.copy_(-negative.features[0].weight.abs())
         negative.features[0].bias.fill_(-1)  # every rectifier is closed
-    explanation = explain(Network("shut", negative), picture, regions=HALVES)
+    explanation = explain(Network(negative, Preprocessing()), picture, regions=HALVES)
     assert "the guided attribution is zero everywhere" in " ".join(explanation.notes)
     assert not any(share.holds_more for share in explanation.shares["guided_backprop"])
     figure = explanation.plot()
@@ -156,7 +162,7 @@ def test_prediction_and_top1_are_the_first_of_equal_scores(picture):
     last = nn.Linear(8 * 12 * 3, 4)
     last.weight.data.zero_()
     last.bias.data = torch.tensor([1.0, 2.0, 2.0, 2.0])
-    tied = Network("tied", nn.Sequential(nn.ReLU(), nn.Flatten(), last).eval())
+    tied = Network(nn.Sequential(nn.ReLU(), nn.Flatten(), last).eval(), Preprocessing())
     found = [
         explain(tied, picture, target=word, methods=["gradient"])
         for word in ("prediction", "top1", "top2")

@@ -1,6 +1,6 @@
 """Tiny networks, pictures and processes for the tests of ``benchmark``.
 
-Commands find the networks as ``small_benchmark:cnn``. Environment variables change them where a
+Commands find the networks as ``small_benchmark:net``. Environment variables change them where a
 test needs the same name to mean another network, or a slow or a mortal one.
 """
 
@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 import captum_guided_ext as cg
 from captum_guided_ext import cli
-from captum_guided_ext.networks import Network
+from captum_guided_ext.networks import Network, Preprocessing
 
 HELPERS = Path(__file__).parent
 CLASSES = 4
@@ -66,10 +66,23 @@ def gelu():
     return cnn(F.gelu)
 
 
+def net(act=F.relu, **sizes):
+    """Return a network that takes pixels in [0, 1] at the picture's own size, and says so."""
+    return Network(cnn(act, **sizes), Preprocessing(), name=act.__name__)
+
+
+def grey_net():
+    return net(channels=1)
+
+
+def gelu_net():
+    return net(F.gelu)
+
+
 def named():
     """Return a network whose classes have names and whose pictures are cut to 8 x 8."""
     names = ("tabby cat", "spaniel, dog", "great_white shark", "wren")
-    return Network("named", cnn(), names, resize_size=8, crop_size=8)
+    return Network(cnn(), Preprocessing(8, 8), names, name="named")
 
 
 def dataset(count=7):
@@ -115,7 +128,7 @@ def save_pictures(folder, count=8, size=(8, 8), labels=("0", "1", "2", "3")):
     return folder
 
 
-def command(data, output, *more, model="small_benchmark:cnn"):
+def command(data, output, *more, model="small_benchmark:net"):
     """Return the arguments of a small and quick benchmark."""
     return [
         "benchmark", "--data", str(data), "--output", str(output), "--model", model,

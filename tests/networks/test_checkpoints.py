@@ -43,7 +43,7 @@ def test_wrappings_prefixes_and_old_names(saved, name, change):
     model, file = saved(name, change)
     network = load_network(name, checkpoint=file)
     torch.testing.assert_close(network.model.state_dict(), model.state_dict(), rtol=0, atol=0)
-    assert network.categories == IMAGENET
+    assert network.classes == IMAGENET
 
 
 GOOGLENET = {"init_weights": False, "transform_input": True}  # as for torchvision's own weights
@@ -65,7 +65,7 @@ def test_the_network_is_built_as_the_file_needs_it(saved, name, config):
     inputs = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(network.model(inputs), model(inputs))
-    assert network.categories == (() if "num_classes" in config else IMAGENET)
+    assert network.classes == (() if "num_classes" in config else IMAGENET)
     assert network.category(6) == ("class 6" if "num_classes" in config else IMAGENET[6])
 
 

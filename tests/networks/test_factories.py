@@ -11,13 +11,15 @@ from captum_guided_ext.networks import load_network
 
 OWN = """
 from torch import nn
+from torchvision.transforms import CenterCrop, Compose, ToTensor
 from captum_guided_ext.networks import Network
 
 def build():
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout())
 
 def network():
-    return Network("cats and dogs", build(), ("cat", "dog"), "mine", crop_size=8)
+    cut = Compose([CenterCrop(8), ToTensor()])
+    return Network(build(), cut, ("cat", "dog"), name="cats and dogs", weights="mine")
 
 class Net(nn.Conv2d):
     def __init__(self):
@@ -41,8 +43,8 @@ def _own_module(tmp_path, monkeypatch):
 def test_factory_of_a_plain_module():
     path = list(sys.path)
     network = load_network("ours:build")
-    assert (network.name, network.categories) == ("ours:build", ())
-    assert "pixels in [0, 1]" in network.weights
+    assert (network.name, network.classes) == ("ours:build", ())
+    assert "gets pixels in [0, 1]" in network.assumption
     assert not network.model[1].training
     assert network.prepare(noise(31, 17)).shape == (3, 17, 31)
     assert sys.path == path
@@ -50,8 +52,8 @@ def test_factory_of_a_plain_module():
 
 def test_factory_of_a_network():
     network = load_network("ours:network")
-    found = (network.name, network.categories, network.weights, network.crop_size)
-    assert found == ("cats and dogs", ("cat", "dog"), "mine", 8)
+    found = (network.name, network.classes, network.weights, network.prepare(noise(9, 12)).shape)
+    assert found == ("cats and dogs", ("cat", "dog"), "mine", (3, 8, 8))
     assert not network.model.training
 
 

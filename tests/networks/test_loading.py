@@ -16,7 +16,7 @@ from captum_guided_ext.networks import find_device, load_network
 
 def test_demo():
     network = load_network("demo")
-    assert network.categories == tuple(demo.CATEGORIES)
+    assert network.classes == tuple(demo.CATEGORIES)
     image = noise(96, 96)
     assert torch.equal(network.prepare(image), demo.prepare(np.array(image)))
     assert network.prepare(noise(200, 150)).shape == (3, 96, 96)

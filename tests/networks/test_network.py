@@ -12,9 +12,10 @@ from PIL import Image
 from torch import nn
 from torchvision import models
 
-from captum_guided_ext.networks import Network, load_network
+from captum_guided_ext.errors import ModelError
+from captum_guided_ext.networks import Network, Preprocessing, load_network
 
-own = partial(Network, "own", nn.Identity())
+own = partial(Network, nn.Identity())
 
 
 @pytest.mark.parametrize(
@@ -43,50 +44,155 @@ def test_a_bare_network_takes_the_picture_as_it_is():
     assert own().device == torch.device("cpu")
 
 
-def test_to_tensor_gets_the_cut_picture():
-    sizes = []
+def test_any_transform_does():
+    from torchvision import transforms
+    from torchvision.transforms import v2
 
-    def to_tensor(image):
-        sizes.append((image.size, image.mode))
-        return torch.zeros(3, 4, 4)
+    image = noise(90, 70)
+    steps = [transforms.Resize(40), transforms.CenterCrop((30, 36)), transforms.ToTensor()]
+    cut = transforms.Compose(steps[:2])(image)
+    new = [
+        v2.Resize(40),
+        v2.CenterCrop((30, 36)),
+        v2.PILToTensor(),
+        v2.ToDtype(torch.float, scale=True),
+    ]
+    normal = [0.3, 0.5, 0.6], [0.2, 0.4, 0.1]
+    for transform in (
+        transforms.Compose([*steps, transforms.Normalize(*normal)]),
+        v2.Compose([*new, v2.Normalize(*normal)]),
+        lambda picture: (
+            transforms.ToTensor()(cut if picture is image else steps[1](steps[0](picture))) * -3
+        ),
+    ):
+        network = Network(nn.Identity(), transform)
+        assert torch.equal(network.prepare(image), transform(image))
+        assert np.array_equal(np.array(network.view(image)), np.array(cut))
 
-    own(crop_size=4, to_tensor=to_tensor).prepare(noise(9, 6, "L"))
-    assert sizes == [((4, 4), "RGB")]
 
-
-@pytest.mark.parametrize(("resize", "columns"), [(4, [2, 3, 4, 5]), (8, [3, 3, 4, 4])])
-def test_lay_mask_cuts_what_view_cuts(resize, columns):
-    mask = Image.fromarray(np.tile(np.arange(8, dtype=np.uint8), (4, 1)))
-    laid = own(resize_size=resize, crop_size=4).lay_mask(mask)
-    assert np.array(laid)[0].tolist() == columns
+@pytest.mark.parametrize(("size", "places"), [(4, [2, 3, 4, 5]), (8, [6, 7, 8, 9])])
+def test_lay_mask_cuts_what_view_cuts(size, places):
+    """Of 16 columns, 4 are seen at half the size: two of the picture's to one of the view's."""
+    network = Network(nn.Identity(), Preprocessing(size, 4))
+    for start in range(0, 16, 2):
+        mask = np.zeros((8, 16), bool)
+        mask[:, start : start + 2] = True
+        column = start // 2 if size == 4 else start
+        expected = [
+            place // (1 if size == 4 else 2) * (1 if size == 4 else 2) == column for place in places
+        ]
+        assert network.lay_mask(mask)[0].tolist() == expected
 
 
 def test_lay_mask_stays_on_what_it_marks():
-    picture = np.zeros((300, 400), dtype=np.uint8)
-    picture[60:200, 110:290] = 255
-    network = own(resize_size=232, crop_size=224)
-    seen = np.array(network.view(Image.fromarray(picture)))[..., 0] > 127
-    laid = np.array(network.lay_mask(Image.fromarray(picture))) > 0
+    mask = np.zeros((300, 400), dtype=bool)
+    mask[60:200, 110:290] = True
+    network = own(Preprocessing(232, 224))
+    seen = np.array(network.view(Image.fromarray(mask.astype(np.uint8) * 255)))[..., 0] > 128
+    laid = network.lay_mask(mask)
     assert 0.2 < laid.mean() < 0.4
-    assert (seen != laid).sum() <= 2 * (135 + 105)  # the outline, at most
+    assert np.array_equal(seen, laid)
 
 
 sides = st.integers(1, 40)
 lengths = st.integers(1, 60)
 
 
-@given(width=sides, height=sides, resize=lengths, crop=lengths, seed=st.integers(0, 9))
+@given(width=sides, height=sides, size=lengths, crop=lengths, seed=st.integers(0, 9))
 @settings(deadline=None)
-def test_lay_mask_invents_no_labels(width, height, resize, crop, seed):
-    labels = np.random.default_rng(seed).choice([0, 7, 201], (height, width)).astype(np.uint8)
-    mask = Image.fromarray(labels)
-    mask.putpalette(list(range(256)) * 3)
-    laid = own(resize_size=resize, crop_size=crop).lay_mask(mask)
-    assert laid.size == (crop, crop)
-    assert laid.mode == "P"
-    assert set(np.unique(np.array(laid))) <= {0, 7, 201}
+def test_a_mask_and_the_rest_share_nothing(width, height, size, crop, seed):
+    mask = np.random.default_rng(seed).random((height, width)) < 0.5
+    network = own(Preprocessing(size, crop))
+    one, rest = network.lay_mask(mask), network.lay_mask(~mask)
+    assert one.shape == rest.shape == (crop, crop)
+    assert not (one & rest).any()
+    everything = network.lay_mask(np.ones_like(mask))
+    assert np.array_equal(
+        everything, np.array(network.view(Image.new("L", (width, height), 255)))[..., 0] > 0
+    )
+
+
+@given(width=st.integers(8, 900), height=st.integers(8, 900), size=st.integers(8, 300))
+@settings(deadline=None, max_examples=30)
+def test_the_window_is_the_part_that_is_cut_out(width, height, size):
+    short = min(width, height)
+    left, top, right, bottom = own(Preprocessing(size, size)).window((width, height))
+    for low, high, length in ((left, right, width), (top, bottom, height)):
+        # the centre square, to a pixel of the view or of the picture, and the steps of a byte
+        close = short / length / size + 1 / length + 0.008
+        assert low == pytest.approx((1 - short / length) / 2, abs=close)
+        assert high == pytest.approx((1 + short / length) / 2, abs=close)
+
+
+def test_padding_is_no_part_of_the_picture():
+    network = own(Preprocessing(crop=(8, 12)))
+    image = Image.new("RGB", (6, 4), "white")
+    assert (np.array(network.view(image)) > 0).sum() == 6 * 4 * 3
+    assert network.lay_mask(np.ones((4, 6), bool)).sum() == 24
+    assert network.window((6, 4)) == pytest.approx((0, 0, 1, 1), abs=0.002)
+
+
+def test_what_a_transform_must_give():
+    def fails(image):
+        raise RuntimeError("no")
+
+    for transform, words in {
+        fails: r"fails on a RGB picture of 3 x 2 pixels \(RuntimeError: no\)",
+        (lambda image: image): "gives <class 'PIL.Image.Image'>, and a float tensor",
+        (lambda image: torch.zeros(3, 2, 3).byte()): r"gives torch.uint8 of shape \(3, 2, 3\), and",
+        (lambda image: torch.zeros(2, 3)): r"gives torch.float32 of shape \(2, 3\), and a float",
+    }.items():
+        with pytest.raises(ModelError, match=words):
+            own(transform).prepare(Image.new("RGB", (3, 2)))
+
+
+def test_what_a_network_is_made_of():
+    with pytest.raises(
+        TypeError, match=r"model is a str, which cannot be called: Network\(model, tr"
+    ):
+        Network("own", nn.Identity())
+    with pytest.raises(TypeError, match=r"transform is a int"):
+        Network(nn.Identity(), 3)
+    with pytest.raises(TypeError, match="classes is one text, 'cat': give a list"):
+        Network(nn.Identity(), None, "cat")
+    assert Network(nn.Conv2d(1, 2, 1)).mode == "L"
+    assert Network(lambda x: x).name == "function"
+
+
+def test_the_preprocessing_in_words():
+    assert str(Preprocessing(256, 224, mean=(0.5, 0.4, 0.3))) == (
+        "shorter side to 256, bilinear; centre 224 x 224; pixels in [0, 1], mean 0.5, 0.4, 0.3, "
+        "std 1"
+    )
+    assert Network(nn.Identity()).preprocessing.startswith(
+        "at its own size; pixels in [0, 1], mean"
+    )
+    assert "no preprocessing is known for Identity" in Network(nn.Identity()).assumption
+    known = Network(nn.Identity(), models.ResNet18_Weights.DEFAULT.transforms())
+    assert known.assumption == ""
+    assert "crop_size=[224]" in known.preprocessing
+    assert "test_the_preprocessing_in_words" in Network(nn.Identity(), lambda x: x).preprocessing
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"size": 0}, "size must be 1 pixel or more, and is 0"),
+        ({"crop": (4, -1)}, r"crop must be 1 pixel or more, and is \(4, -1\)"),
+        ({"std": (1, 0, 1)}, "std 1, 0, 1 must have a number for each channel, .* above 0"),
+        ({"mean": ()}, "must have a number for each channel"),
+        ({"mean": (1.0, 2.0)}, r"mean has 2 numbers \(1, 2\), and a picture has 3 channels"),
+        (
+            {"size": 4, "interpolation": "lanzcos"},
+            "no interpolation is called 'lanzcos'; the nearest is",
+        ),
+    ],
+)
+def test_preprocessing_names_what_it_cannot_use(values, words):
+    with pytest.raises(ModelError, match=words):
+        Preprocessing(**values)(Image.new("RGB", (6, 5)))
 
 
 def test_category():
-    network = own(categories=("cat", "dog"))
+    network = own(classes=("cat", "dog"))
     assert [network.category(i) for i in (0, 1, 2, -1)] == ["cat", "dog", "class 2", "class -1"]

@@ -14,7 +14,7 @@ from places import DATA, needs
 
 from captum_guided_ext.demo import CATEGORIES, PictureWorld
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.networks import Network, load_network
+from captum_guided_ext.networks import Network, Preprocessing, load_network
 from captum_guided_ext.pictures import DEMO_SEED, PictureDataset, open_data, open_picture
 
 ORIENTATION = 0x112
@@ -37,7 +37,7 @@ def classes(folder, network):
 )
 def test_folders_are_classes_by_name_else_by_number_else_in_order(tmp_path, labels, named, found):
     small.save_pictures(tmp_path, len(labels), labels=labels)
-    network = small.named() if named else Network("nameless", small.cnn())
+    network = small.named() if named else Network(small.cnn(), Preprocessing(), name="nameless")
     files = [f"{label}/{number}.png" for number, label in enumerate(labels)]
     assert classes(tmp_path, network) == dict(zip(files, found, strict=True))
 
@@ -64,7 +64,7 @@ def test_pictures_and_masks_are_laid_alike(tmp_path):
         save(case / "pictures" / "wren" / "a.png", pixels)
         save(case / "masks" / "wren" / "a.png", pixels[..., 0] // 200)
         pictures = open_data(str(case / "pictures"), masks=case / "masks")
-        network = Network("n", small.cnn(), ("wren",), resize_size=10, crop_size=8)
+        network = Network(small.cnn(), Preprocessing(10, 8), ("wren",))
         x, label, mask = PictureDataset(pictures, network, use_labels=True)[0]
         assert label == 0
         assert x.shape == (3, 8, 8)
@@ -117,16 +117,24 @@ def test_idx_files_are_read_as_mnists(tmp_path, compress):
         assert np.array_equal(np.asarray(data[index].image), pixels[index])
         assert data[index].label == labels[index]
         assert data[index].mask is None
-    network = load_network("small_benchmark:grey")
+    network = load_network("small_benchmark:grey_net")
     x, label, mask = PictureDataset(data, network, use_labels=True)[4]
     assert (label, mask) == (2, None)
     assert torch.equal(x, torch.tensor(pixels[4][None] / 255).float())
 
 
+def test_unknown_preprocessing_is_a_warning(tmp_path):
+    small.save_pictures(tmp_path, 1)
+    with pytest.warns(
+        UserWarning, match=r"no preprocessing is known for Cnn: it gets pixels in \["
+    ):
+        PictureDataset(tmp_path, Network(small.cnn()))
+
+
 def test_the_first_convolution_decides_how_many_channels_there_are(tmp_path):
     small.save_pictures(tmp_path, 1, labels=())
     pictures = open_data(str(tmp_path))
-    for name, channels in (("grey", 1), ("cnn", 3)):
+    for name, channels in (("grey_net", 1), ("net", 3)):
         network = load_network(f"small_benchmark:{name}")
         x, label, _ = PictureDataset(pictures, network, use_labels=False)[0]
         assert x.shape == (channels, 8, 8)

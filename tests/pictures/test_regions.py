@@ -13,7 +13,7 @@ from torch import nn
 
 from captum_guided_ext.errors import DataError
 from captum_guided_ext.explanation import region_shares
-from captum_guided_ext.networks import Network
+from captum_guided_ext.networks import Network, Preprocessing
 from captum_guided_ext.pictures import grid_regions, lay_regions, load_regions
 
 # Each example overwrites the one before; how long it takes is no matter on a busy machine.
@@ -69,8 +69,8 @@ def test_grid_without_room(rows, columns):
 
 
 def test_regions_follow_the_crop():
-    network = Network("own", nn.Identity(), resize_size=4, crop_size=4)
-    laid = lay_regions(grid_regions(8, 16, 1, 2) | grid_regions(8, 16, 1, 8), network.lay_mask)
+    network = Network(nn.Identity(), Preprocessing(4, 4))
+    laid = lay_regions(grid_regions(8, 16, 1, 2) | grid_regions(8, 16, 1, 8), network)[0]
     # 16 x 8 pixels shrink to 8 x 4, of which columns 2 to 5 are seen.
     assert laid["left"].tolist() == [[True, True, False, False]] * 4
     assert laid["right"].tolist() == [[False, False, True, True]] * 4
