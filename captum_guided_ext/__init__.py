@@ -47,7 +47,7 @@ from captum_guided_ext.evaluation import (
     SensitivityMetric,
     compare,
 )
-from captum_guided_ext.explanation import Explanation, explain
+from captum_guided_ext.explanation import Explanation, Explanations, explain
 from captum_guided_ext.metrics import (
     infidelity,
     infidelity_perturb_func_decorator,
@@ -72,6 +72,7 @@ __all__ = [
     "Deconvolution",
     "DeletionMetric",
     "Explanation",
+    "Explanations",
     "ForwardPass",
     "GuidedBackprop",
     "GuidedGradCam",

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from captum_guided_ext.attr import METHODS
 from captum_guided_ext.benchmarking import benchmark, local_rank
-from captum_guided_ext.cli._parser import UsageError, add_network, count, names
+from captum_guided_ext.cli._parser import SKIPPED, UsageError, add_network, count, names
 from captum_guided_ext.evaluation import (
     CAPTUM_METHODS,
     DEFAULT_METRICS,
@@ -21,8 +21,6 @@ from captum_guided_ext.pictures import PictureDataset, open_data
 
 if TYPE_CHECKING:
     import argparse
-
-_SKIPPED = 3  # the exit code
 
 
 def add_command(commands: Any) -> None:
@@ -157,7 +155,7 @@ def _run(arguments: argparse.Namespace) -> int:
     print(found)
     print(f"\nscores.csv, summary.csv, summary.json and summary.png are in {arguments.output}")
     by_torchrun = {"WORLD_SIZE", "TORCHELASTIC_RUN_ID"} & os.environ.keys()
-    return _SKIPPED if found.skipped and not by_torchrun else 0
+    return SKIPPED if found.skipped and not by_torchrun else 0
 
 
 def _device(name: str) -> str:

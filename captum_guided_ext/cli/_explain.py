@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captum_guided_ext.attr import METHODS
-from captum_guided_ext.cli._parser import UsageError, add_network, names
+from captum_guided_ext.cli._parser import SKIPPED, UsageError, add_network, names
+from captum_guided_ext.errors import DataError
 from captum_guided_ext.explanation import DEFAULT_METHODS, explain_photos
 from captum_guided_ext.networks import load_network
 from captum_guided_ext.output import writable_folder
@@ -66,27 +68,44 @@ def _run(arguments: argparse.Namespace) -> int:
     methods = DEFAULT_METHODS if asked is None else names(asked, "method", METHODS)
     if not arguments.images and arguments.model not in (None, "demo"):
         raise UsageError(f"--model {arguments.model} needs a photo to look at: name one")
-    photos = [open_photo(name, regions=arguments.regions) for name in arguments.images]
-    reports = []
+    reports: list[Any] = []
+    errors: list[str] = []
+    photos: list[str] = []
+    for name in arguments.images:  # before anything is downloaded
+        try:
+            open_photo(name, regions=arguments.regions)
+            photos.append(name)
+        except DataError as error:
+            errors.append(str(error))
+    if errors and not photos:
+        raise UsageError("; ".join(errors))
+    network = load_network(
+        arguments.model or ("resnet50" if arguments.images else "demo"),
+        weights=arguments.weights,
+        checkpoint=arguments.checkpoint,
+        device=arguments.device,
+    )
     with writable_folder(Path(arguments.output)) as folder:
-        network = load_network(
-            arguments.model or ("resnet50" if photos else "demo"),
-            weights=arguments.weights,
-            checkpoint=arguments.checkpoint,
-            device=arguments.device,
-        )
-        for explanation, figure in explain_photos(
+        for one in explain_photos(
             network,
             photos or [demo_photo(regions=arguments.regions)],
             output=folder,
             target=arguments.target,
             methods=methods,
             layer=arguments.layer,
+            regions=arguments.regions if photos else None,
         ):
-            reports.append(explanation.to_dict() | {"figure": str(figure)})
+            if one.found is None:
+                errors.append(f"{one.photo}: {one.error}")
+                continue
+            reports.append(one.found.to_dict() | {"figure": str(one.files[0])})
             if not arguments.json:
-                print(explanation)
-                print(f"{'figure':<14}{figure}\n")
+                print(one.found)
+                print(f"{'figure':<14}{one.files[0]}\n")
+        if not reports:
+            raise UsageError("; ".join(errors))
     if arguments.json:
-        print(json.dumps(reports if len(reports) > 1 else reports[0], indent=2))
-    return 0
+        print(json.dumps(reports, indent=2))
+    for error in errors:
+        print(error, file=sys.stderr)
+    return SKIPPED if errors else 0

@@ -10,7 +10,8 @@ from captum_guided_ext.errors import CaptumGuidedError, nearest
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-USAGE_ERROR = 2  # the exit code
+USAGE_ERROR = 2  # exit codes
+SKIPPED = 3
 
 
 class UsageError(CaptumGuidedError):

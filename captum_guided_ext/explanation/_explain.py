@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
@@ -17,85 +19,163 @@ from captum_guided_ext.attr import (
     run_at_layer,
 )
 from captum_guided_ext.autograd import GUIDED, ForwardPass
-from captum_guided_ext.errors import DataError, ModelError
+from captum_guided_ext.errors import CaptumGuidedError, ModelError
 from captum_guided_ext.explanation._explanation import Explanation, ScoredClass, main_method
+from captum_guided_ext.explanation._explanations import Explanations
+from captum_guided_ext.explanation._given import Given, refusal
 from captum_guided_ext.explanation._shares import region_shares
-from captum_guided_ext.networks import Network, by_score, find_target
-from captum_guided_ext.pictures import grid_regions
+from captum_guided_ext.networks import Network, as_network, by_score, find_target
+from captum_guided_ext.pictures import Mask, Photo
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     import numpy.typing as npt
     from PIL.Image import Image
     from torch import Tensor
 
-    from captum_guided_ext.pictures import Mask
+Model: TypeAlias = Network | Callable[..., Any]
+Picture: TypeAlias = "str | Path | Image | Photo | npt.NDArray[Any] | Tensor"
+Regions: TypeAlias = Mapping[str, Mask] | str | Path | None
 
 DEFAULT_METHODS = tuple(method for method in METHODS if method != "input_x_gradient")
 _REPORTED = 5  # classes in the list of predictions
 
 
+@overload
 def explain(
-    network: Network,
-    image: Image,
+    model: Model,
+    image: Picture,
     *,
-    name: str = "picture",
-    target: str = "prediction",
+    name: str | None = None,
+    target: str | int = "prediction",
     methods: Sequence[str] = DEFAULT_METHODS,
     layer: str | None = None,
-    regions: Mapping[str, Mask] | None = None,
-) -> Explanation:
+    regions: Regions = None,
+) -> Explanation: ...
+
+
+@overload
+def explain(
+    model: Model,
+    image: Picture,
+    *,
+    name: str | None = None,
+    target: str | int | Sequence[str | int] = "prediction",
+    methods: Sequence[str] = DEFAULT_METHODS,
+    layer: str | Sequence[str] | None = None,
+    regions: Regions = None,
+) -> Explanation | Explanations: ...
+
+
+def explain(
+    model: Model,
+    image: Picture,
+    *,
+    name: str | None = None,
+    target: str | int | Sequence[str | int] = "prediction",
+    methods: Sequence[str] = DEFAULT_METHODS,
+    layer: str | Sequence[str] | None = None,
+    regions: Regions = None,
+) -> Explanation | Explanations:
     """Explain one prediction of a network, from a single forward pass.
 
     Args:
-        network: The network, with its preprocessing.
-        image: The picture, of any size and mode.
-        name: What to call the picture.
-        target: "prediction" (the same as "top1"), "top2", ..., a class index or a class name.
-            Default: "prediction".
+        model: A :class:`~captum_guided_ext.Network`; or a module or any callable, of which no
+            preprocessing is known: it gets pixels in [0, 1] at the picture's own size, and the
+            report says so.
+        image: A file's path; a PIL picture of any size and mode; pixels as an array (H, W) or
+            (H, W, 3), of bytes or of floats from 0 to 1, or as a tensor of bytes (C, H, W); or the
+            network's input itself, a float tensor (C, H, W) or (1, C, H, W), which is not
+            preprocessed.
+        name: What to call the picture. Default: the file's name, or "picture".
+        target: "prediction" (the same as "top1"), "top2", ..., a class index or a class name; a
+            list of them for several explanations, from the same forward pass. Default:
+            "prediction".
         methods: Names from :data:`captum_guided_ext.attr.METHODS`. Default: all but
             ``input_x_gradient``.
-        layer: The dotted name of Grad-CAM's layer. Default: the last feature map with more than
-            one position.
-        regions: Masks of the picture *as the network sees it*, (H, W) each. Default: a 3 x 3
-            grid.
+        layer: The dotted name of Grad-CAM's layer; a list for several explanations, from a forward
+            pass each. Default: the last feature map with more than one position.
+        regions: Masks of the picture as it is given, (H, W) each, by name; or a file, as
+            :func:`captum_guided_ext.pictures.load_regions` reads it. Default: a 3 x 3 grid of what
+            the network sees.
+
+    Returns:
+        The explanation; for a list of targets or layers all of them, side by side.
 
     Raises:
-        TypeError: for a ``network`` or ``image`` of another kind.
+        TypeError: for a ``model`` or ``image`` of another kind.
         ValueError: for an unknown method.
-        ModelError: for a layer or class the network does not have.
-        DataError: for regions that do not fit the picture.
+        ModelError: for a layer or class the network does not have, or a random transform.
+        DataError: for a picture that cannot be read or that the network fails on, and for regions
+            that do not fit it.
         NoRectifierError: if none of ``methods`` applies to the network.
         OpaqueGraphError: if a rectifier may hide where none of them can be applied.
+
+    Example:
+        >>> print(explain(resnet50(weights="DEFAULT").eval(), "dog.jpg"))
     """
-    if not isinstance(network, Network):
-        raise TypeError(
-            f"network must be a Network, not {type(network).__name__}: wrap a module as "
-            'Network("name", module), with its preprocessing'
-        )
+    network = as_network(model)
     methods = [methods] if isinstance(methods, str) else methods
     check_methods(methods)
-    if regions is not None and not regions:
-        raise DataError("regions is empty: leave it out for a 3 x 3 grid")
-    x = network.prepare(image).unsqueeze(0).to(network.device)
-    found = None if layer is None else find_layer(network.model, layer)
+    targets = [target] if isinstance(target, (str, int)) else list(target)
+    layers = [layer] if layer is None or isinstance(layer, str) else list(layer)
+    if not targets or not layers:
+        raise ValueError(f"{'layer' if targets else 'target'} is an empty list: leave it out")
+    given = Given.of(network, image, name, regions)
+    found = [
+        explanation
+        for one in layers
+        for explanation in _at_layer(network, given, targets, methods, one)
+    ]
+    if isinstance(target, (str, int)) and (layer is None or isinstance(layer, str)):
+        return found[0]
+    return Explanations(tuple(found))
+
+
+def _at_layer(
+    network: Network,
+    given: Given,
+    targets: Sequence[str | int],
+    methods: Sequence[str],
+    layer: str | None,
+) -> list[Explanation]:
+    """Explain several classes, with Grad-CAM at one layer, from one forward pass."""
+    chosen = None if layer is None else find_layer(network.model, layer)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        if any(method in LAYER_METHODS for method in methods):
-            forward_pass, found = run_at_layer(network.model, x, layer=found)
-        else:
-            forward_pass, found = ForwardPass(network.model, x), FoundLayer()
-        if forward_pass.output.dim() != 2:  # noqa: PLR2004 - (examples, classes)
-            raise ModelError(
-                f"{network.name} returned shape {tuple(forward_pass.output.shape)}, and what is "
-                "explained here is one score for each class, (N, classes)"
-            )
-        scores = forward_pass.output[0].detach()
-        classes = _ranked(network, scores)
-        index = find_target(target, scores, network.classes)
-        chosen = next(one for one in classes if one.index == index)
-        contrast = next((one for one in classes if one.index != index), None)
+        try:
+            if any(method in LAYER_METHODS for method in methods):
+                forward_pass, found = run_at_layer(network.model, given.x, layer=chosen)
+            else:
+                forward_pass, found = ForwardPass(network.model, given.x), FoundLayer()
+        except CaptumGuidedError:
+            raise
+        except Exception as error:  # somebody's network may raise anything
+            raise refusal(network, given.x, error) from error
+    if forward_pass.output.dim() != 2:  # noqa: PLR2004 - (examples, classes)
+        raise ModelError(
+            f"{network.name} returned shape {tuple(forward_pass.output.shape)}, and what is "
+            "explained here is one score for each class, (N, classes)"
+        )
+    notes = [str(one.message) for one in caught]
+    return [_one(network, given, forward_pass, found, target, methods, notes) for target in targets]
+
+
+def _one(
+    network: Network,
+    given: Given,
+    forward_pass: ForwardPass,
+    found: FoundLayer,
+    target: str | int,
+    methods: Sequence[str],
+    notes: Sequence[str],
+) -> Explanation:
+    scores = forward_pass.output[0].detach()
+    classes = _ranked(network, scores)
+    index = find_target(target, scores, network.classes)
+    chosen = next(one for one in classes if one.index == index)
+    contrast = next((one for one in classes if one.index != index), None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         maps, errors = named_maps(forward_pass, index, methods, no_layer=found.reason)
         if not maps:
             raise next(iter(errors.values()))
@@ -105,12 +185,14 @@ def explain(
             other, _ = named_maps(forward_pass, contrast.index, [main])
         guided = "guided_backprop" in maps
         ignored = forward_pass.ignored_share(GUIDED, index) if guided else None
-    masks = grid_regions(*x.shape[2:]) if regions is None else regions
+    masks = given.masks
     return Explanation(
-        image=name,
-        view=network.view(image),
+        image=given.name,
+        view=given.view,
         network=network.name,
         weights=network.weights,
+        preprocessing=given.preprocessing,
+        assumed=given.assumed,
         predictions=tuple(classes[:_REPORTED]),
         target=chosen,
         contrast=contrast,
@@ -122,7 +204,7 @@ def explain(
         masks=masks,
         ignored_share=ignored,
         contrast_correlation=rank_correlation(maps[main], other[main]) if other else None,
-        notes=tuple(dict.fromkeys(str(warning.message) for warning in caught)),
+        notes=tuple(dict.fromkeys([*notes, *(str(warning.message) for warning in caught)])),
     )
 
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captum_guided_ext.attr import method_title
 from captum_guided_ext.autograd import listed
-from captum_guided_ext.errors import DataError
+from captum_guided_ext.explanation._files import OfOnePicture
 from captum_guided_ext.output import (
     MapPanel,
     PicturePanel,
-    Result,
     Table,
     draw_maps,
     percent,
-    png,
     sections,
     versions,
-    write_files,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +40,7 @@ class ScoredClass:
 
 
 @dataclass(frozen=True, repr=False)
-class Explanation(Result):
+class Explanation(OfOnePicture):
     """What was found about one prediction.
 
     Attributes:
@@ -53,6 +48,8 @@ class Explanation(Result):
         view: What the network saw of it, RGB.
         network: The network's name.
         weights: Where its weights are from.
+        preprocessing: How the picture became the network's input, in words.
+        assumed: What nobody said, and was assumed.
         predictions: The five most probable classes, most probable first.
         target: The class that is explained.
         contrast: The class the map is compared with: the most probable other one. None for a
@@ -74,6 +71,8 @@ class Explanation(Result):
     view: Image
     network: str
     weights: str
+    preprocessing: str
+    assumed: tuple[str, ...]
     predictions: tuple[ScoredClass, ...]
     target: ScoredClass
     contrast: ScoredClass | None
@@ -101,6 +100,8 @@ class Explanation(Result):
         return {
             "image": self.image,
             "network": {"name": self.network, "weights": self.weights, "layer": self.layer},
+            "preprocessing": self.preprocessing,
+            "assumed": list(self.assumed),
             "predictions": [vars(prediction) for prediction in self.predictions],
             "target": vars(self.target),
             "rectifiers": vars(self.rectifiers),
@@ -125,47 +126,44 @@ class Explanation(Result):
         title = f"prediction: {best.name} ({best.probability:.1%})"
         if target.index != best.index:
             title = f"explained: {target.name} ({target.probability:.1%}) · {title}"
+        return draw_maps([self.panels()], title=title, wrap=True)
+
+    def panels(self) -> tuple[PicturePanel, list[MapPanel]]:
+        """Return the picture and the maps, as they are drawn."""
         picture = PicturePanel(self.image, self.view, list(self.masks.values()))
-        maps = [MapPanel(method_title(method), one) for method, one in self.maps.items()]
-        return draw_maps([(picture, maps)], title=title, wrap=True)
+        return picture, [MapPanel(method_title(method), one) for method, one in self.maps.items()]
 
     def _headline(self) -> str:
         probability = percent(self.target.probability)
         return f"{self.image}, {self.target.name} ({probability}), by {', '.join(self.maps)}"
 
-    def _table(self) -> Table:
-        rows = [
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what each region holds of each method's map."""
+        return [
             {"method": method, "region": share.name} | share.to_dict()
             for method, shares in self.shares.items()
             for share in shares
         ]
-        return Table.of_rows(
-            ("method", "region", "attribution_share", "area_share", "holds_more"), rows
-        )
+
+    def own_maps(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        """Return the maps by method, and what is true of them all, as data."""
+        names = ("image", "network", "preprocessing", "target", "rectifiers")
+        about = self.to_dict()
+        return self.maps, {name: about[name] for name in names}
+
+    def _table(self) -> Table:
+        columns = ("method", "region", "attribution_share", "area_share", "holds_more")
+        return Table.of_rows(columns, self.rows())
 
     @property
-    def stem(self) -> str:
-        """What its files are called by default, without their endings: the picture's name."""
-        return Path(self.image).stem.strip(". ").replace(" ", "-") or "picture"
+    def _image(self) -> str:
+        return self.image
 
-    def save(self, folder: str | Path, *, stem: str | None = None) -> tuple[Path, ...]:
-        """Write figure and report as PNG and JSON; as :meth:`Result.save`.
+    def _reports(self) -> list[dict[str, Any]]:
+        return [self.to_dict()]
 
-        Args:
-            folder: Where to.
-            stem: What the files are called, without their endings. Default: the picture's name.
-        """
-        if stem is not None and Path(stem).name != stem:
-            raise DataError(f"{stem!r} cannot be the name of a file in {folder}")
-        return write_files(Path(folder), self._files(Path(folder), stem))
-
-    def _files(self, folder: Path, stem: str | None = None) -> dict[str, bytes]:
-        del folder  # all of them are written
-        stem = stem or self.stem
-        return {
-            f"{stem}.png": png(self.plot()),
-            f"{stem}.json": json.dumps(self.to_dict(), indent=2).encode(),
-        }
+    def _maps(self) -> Sequence[tuple[Mapping[str, Tensor], Mapping[str, Any]]]:
+        return [self.own_maps()]
 
 
 def main_method(maps: Mapping[str, Tensor]) -> str:
@@ -178,6 +176,9 @@ def _report(explanation: Explanation) -> Iterator[tuple[str, Iterable[str]]]:
     yield "picture", [f"{explanation.image}, seen by the network at {size}"]
     weights = f" ({explanation.weights})" if explanation.weights else ""
     yield "network", [f"{explanation.network}{weights}"]
+    yield "preprocessed", [explanation.preprocessing]
+    if explanation.assumed:
+        yield "assumed", [f"- {one}" for one in explanation.assumed]
     yield (
         "prediction",
         [f"{percent(one.probability):>5}  {one.name}" for one in explanation.predictions],

@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from captum_guided_ext.errors import DataError
 from captum_guided_ext.explanation._explain import DEFAULT_METHODS, explain
-from captum_guided_ext.pictures import Photo, lay_regions, open_photo
+from captum_guided_ext.pictures import Photo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from captum_guided_ext.explanation._explanation import Explanation
+    from captum_guided_ext.explanation._explanations import Explanations
     from captum_guided_ext.networks import Network
+    from captum_guided_ext.pictures import Mask
+
+
+class Explained(NamedTuple):
+    """What became of one photo.
+
+    Attributes:
+        photo: Its name, or its path as it was given.
+        found: The explanation, or several; None if the photo cannot be used.
+        files: What was written, the figure first.
+        error: Why it cannot be used.
+    """
+
+    photo: str
+    found: Explanation | Explanations | None
+    files: tuple[Path, ...]
+    error: DataError | None
 
 
 def explain_photos(
@@ -21,11 +40,15 @@ def explain_photos(
     photos: Iterable[Photo | str | Path] | Photo | str | Path,
     *,
     output: str | Path,
-    target: str = "prediction",
+    target: str | int | Sequence[str | int] = "prediction",
     methods: Sequence[str] = DEFAULT_METHODS,
-    layer: str | None = None,
-) -> Iterator[tuple[Explanation, Path]]:
+    layer: str | Sequence[str] | None = None,
+    regions: Mapping[str, Mask] | str | Path | None = None,
+    save_maps: bool = False,
+) -> Iterator[Explained]:
     """Explain photos one by one, and write the figure and the report of each.
+
+    A photo that cannot be used is named, and the others are explained.
 
     Args:
         network: As in :func:`captum_guided_ext.explain`.
@@ -35,31 +58,35 @@ def explain_photos(
         target: As in :func:`captum_guided_ext.explain`.
         methods: As in :func:`captum_guided_ext.explain`.
         layer: As in :func:`captum_guided_ext.explain`.
+        regions: As in :func:`captum_guided_ext.explain`.
+        save_maps: Write the raw maps as well.
 
     Yields:
-        The explanation, and the file of its figure.
+        What became of each photo.
 
     Raises:
-        DataError: for a picture that cannot be read, or a folder that cannot be written to.
-        CaptumGuidedError: as :func:`captum_guided_ext.explain`.
+        CaptumGuidedError: for what is not one photo's fault, as
+            :func:`captum_guided_ext.explain`; for a folder that cannot be written to.
     """
-    stems: list[str] = []
+    stems: set[str] = set()
     for given in [photos] if isinstance(photos, (str, Path, Photo)) else photos:
-        photo = given if isinstance(given, Photo) else open_photo(given)
-        explanation = explain(
-            network,
-            photo.image,
-            name=photo.name,
-            target=target,
-            methods=methods,
-            layer=layer,
-            regions=photo.regions and lay_regions(photo.regions, network)[0],
-        )
-        stems.append(_free(explanation.stem, stems))
-        figure, _ = explanation.save(output, stem=stems[-1])
-        yield explanation, figure
+        name = given.name if isinstance(given, Photo) else str(given)
+        try:
+            found = explain(
+                network, given, target=target, methods=methods, layer=layer, regions=regions
+            )
+        except DataError as error:
+            yield Explained(name, None, (), error)
+            continue
+        stem = _free(found.stem, stems)
+        files = found.save(output, stem=stem)
+        if save_maps:
+            files += found.save_maps(output, stem=stem)
+        yield Explained(name, found, files, None)
 
 
-def _free(stem: str, taken: Sequence[str]) -> str:
+def _free(stem: str, taken: set[str]) -> str:
     names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
-    return next(name for name in names if name not in taken)
+    free = next(name for name in names if name.casefold() not in taken)
+    taken.add(free.casefold())  # on a disk that does not tell cases apart, too
+    return free

@@ -17,6 +17,7 @@ from captum_guided_ext.output._files import (
     write_files,
     write_whole,
 )
+from captum_guided_ext.output._maps import map_files
 from captum_guided_ext.output._model_identity import bytes_of, identity_of_model
 from captum_guided_ext.output._provenance import (
     described,
@@ -43,6 +44,7 @@ __all__ = [
     "draw_maps",
     "identity_of_data",
     "identity_of_model",
+    "map_files",
     "markdown_table",
     "number",
     "package_version",

@@ -54,7 +54,7 @@ def test_no_arguments_explain_the_embedded_picture(tmp_path):
     with Image.open(figure) as image:
         assert min(image.size) > 500
         assert len(np.unique(np.asarray(image.convert("L")))) > 50  # something is drawn
-    report = json.loads(figure.with_suffix(".json").read_text())
+    (report,) = json.loads(figure.with_suffix(".json").read_text())
     assert set(report["versions"]) == {"captum_guided_ext", "captum", "torch", "python"}
     assert set(figure.parent.iterdir()) == {figure, figure.with_suffix(".json")}
 
@@ -62,7 +62,7 @@ def test_no_arguments_explain_the_embedded_picture(tmp_path):
 def test_json_is_the_report(explain):
     code, out, err = explain("--json", "--target", "top2")
     assert (code, err) == (0, "")
-    report = json.loads(out)
+    (report,) = json.loads(out)
     assert report["target"]["index"] == report["predictions"][1]["index"]
     for shares in report["regions"].values():
         assert sum(share["attribution_share"] for share in shares) == pytest.approx(1)
@@ -91,7 +91,7 @@ def test_a_class_by_name_a_layer_and_regions(explain, photo, tmp_path):
         "--layer", "features.relu5", "--methods", "grad_cam,guided_backprop",
     )  # fmt: skip
     assert code == 0
-    report = json.loads(out)
+    (report,) = json.loads(out)
     assert report["target"]["name"] == CATEGORIES[3]
     assert report["network"]["layer"] == "features.relu5"
     assert [r["name"] for r in report["regions"]["grad_cam"]] == ["left half", "background"]

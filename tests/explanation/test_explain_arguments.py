@@ -1,27 +1,53 @@
 """explain() names what it cannot use."""
 
+import json
+
 import numpy as np
 import pytest
+import torch
 from networks import Conv, seeded
 from PIL import Image
 from torch import nn
 
-from captum_guided_ext import CaptumGuidedError, DataError, ModelError, Network, compare, explain
+from captum_guided_ext import (
+    CaptumGuidedError,
+    DataError,
+    Explanations,
+    ModelError,
+    Network,
+    compare,
+    explain,
+)
 from captum_guided_ext.networks import Preprocessing
 from captum_guided_ext.pictures import PictureDataset, open_data
 
 NETWORK = Network(seeded(Conv), Preprocessing(8, 8), name="net")
 PICTURE = Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
 ERRORS = {
-    "network": ({"network": NETWORK.model}, TypeError, "must be a Network, not Conv: wrap a modu"),
-    "path": ({"image": "photo.png"}, TypeError, "image must be a PIL picture, not str"),
+    "network": ({"model": 3}, TypeError, "model must be a Network, a module or another callable"),
+    "picture": ({"image": 3}, TypeError, "image must be a path, a PIL picture, an array or a tens"),
+    "path": ({"image": "photo.png"}, DataError, "there is no picture photo.png"),
+    "batch": ({"image": torch.zeros(2, 3, 8, 8)}, DataError, r"\(2, 3, 8, 8\), and one input"),
+    "integers": ({"image": np.zeros((8, 8), int)}, DataError, r"array of int64 and shape \(8, 8\)"),
+    "channels": ({"image": np.zeros((8, 8, 5))}, DataError, r"of float64 and shape \(8, 8, 5\)"),
+    "scale": ({"image": np.full((8, 8, 3), 7.0)}, DataError, "numbers from 7 to 7, and floats are"),
+    "targets": ({"target": []}, ValueError, "target is an empty list: leave it out"),
+    "layers": ({"layer": []}, ValueError, "layer is an empty list: leave it out"),
+    "random": (
+        {"model": Network(NETWORK.model, lambda _: torch.rand(3, 8, 8), name="net")},
+        ModelError, "the transform of net gives another input each time: leave out what is random",
+    ),
+    "size": (
+        {"model": Network(nn.Sequential(nn.Flatten(), nn.Linear(9, 2)), name="flat")},
+        DataError, r"flat fails on an input of 3 x 8 x 8 \(RuntimeError: .*at its own size.*--size",
+    ),
     "method": ({"methods": ["guided"]}, ValueError, "no method is called 'guided'; choose from"),
     "no method": ({"methods": []}, ValueError, "methods is empty: choose from gradient, input_x"),
     "no region": ({"regions": {}}, DataError, "regions is empty: leave it out for a 3 x 3 grid"),
-    "region": ({"regions": {"a": np.ones((3, 3))}}, DataError, r"region 'a' has shape \(3, 3\)"),
+    "region": ({"regions": {"a": np.ones((3, 3))}}, DataError, r"'a' has shape \(3, 3\), and"),
     "layer": ({"layer": "last"}, ModelError, r"shape \(1, 1\) cannot be laid over an input"),
     "scores": (
-        {"network": Network(nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU()), name="maps")},
+        {"model": Network(nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU()), name="maps")},
         ModelError, r"maps returned shape \(1, 2, 8, 8\), and what is explained here is one score",
     ),
 }  # fmt: skip
@@ -30,13 +56,11 @@ ERRORS = {
 @pytest.mark.parametrize("case", ERRORS)
 def test_errors_name_the_offender(case):
     changed, kind, words = ERRORS[case]
-    arguments = {"network": NETWORK, "image": PICTURE} | changed
+    arguments = {"model": NETWORK, "image": PICTURE} | changed
     with pytest.raises(kind, match=words) as caught:
         explain(**arguments)
     # what a command line can be told is of the one family it catches
-    assert case in ("network", "path", "method", "no method") or isinstance(
-        caught.value, CaptumGuidedError
-    )
+    assert kind in (TypeError, ValueError) or isinstance(caught.value, CaptumGuidedError)
 
 
 def test_a_network_prepares_pictures_alone():
@@ -67,3 +91,105 @@ def test_a_data_set_of_pictures_names_what_it_cannot_use(tmp_path):
     (tmp_path / "a.png").touch()
     with pytest.raises(DataError, match=r"a\.png is a file: data is a folder, demo or idx:"):
         PictureDataset(tmp_path / "a.png", NETWORK)
+
+
+def assumed(image, model=NETWORK, **options):
+    found = explain(model, image, methods="gradient", **options)
+    return found, " ".join(found.assumed)
+
+
+def test_a_picture_is_given_in_any_form(tmp_path):
+    PICTURE.save(tmp_path / "a.png")
+    pixels = np.array(PICTURE)
+    reference, nothing = assumed(PICTURE)
+    assert nothing == ""
+    for image in (
+        tmp_path / "a.png", str(tmp_path / "a.png"), pixels, pixels / 255,
+        torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(pixels).permute(2, 0, 1)[None],
+    ):  # fmt: skip
+        found, _ = assumed(image)
+        assert torch.equal(found.maps["gradient"], reference.maps["gradient"])
+        assert found.view.tobytes() == reference.view.tobytes()
+    assert assumed(tmp_path / "a.png")[0].image == "a.png"
+    assert "RGB pixels, from 0 to 1" in assumed(pixels / 255)[1]
+    assert "grey pixels, bytes" in assumed(pixels[..., 0])[1]
+
+
+def test_a_tensor_of_floats_is_the_networks_input_as_it_is():
+    ready = NETWORK.prepare(PICTURE) * 3 - 1
+    found, words = assumed(ready)
+    assert torch.equal(found.maps["gradient"], assumed(ready[None])[0].maps["gradient"])
+    direct = compare(
+        NETWORK.model, ready[None], found.target.index, methods=["gradient"], metrics=[]
+    )
+    assert torch.equal(found.maps["gradient"], direct.maps["gradient"][0])
+    assert "the tensor is the network's input as it is" in words
+    assert found.preprocessing.startswith("none")
+    # and what is known of its scale makes the picture: black is -1, white is 1
+    normal = Network(NETWORK.model, Preprocessing(mean=(0.5,), std=(0.5,)))
+    view = np.array(assumed(torch.full((3, 8, 8), 0.5), normal)[0].view)
+    assert (view == 191).all()
+
+
+def test_a_module_without_preprocessing_says_what_is_assumed():
+    found, words = assumed(PICTURE, NETWORK.model)
+    assert "no preprocessing is known for Conv: it gets pixels in [0, 1] at the picture's" in words
+    assert words in " ".join(str(found).split())
+    assert found.to_dict()["assumed"] == [words]
+    assert "at its own size; pixels in [0, 1]" in str(found)
+
+
+def test_several_targets_come_from_one_forward_pass():
+    calls = []
+    hook = NETWORK.model.register_forward_hook(lambda *_: calls.append(1))
+    both = explain(NETWORK, PICTURE, target=[1, "top1"], methods="gradient")
+    hook.remove()
+    assert len(calls) == 1
+    alone = explain(NETWORK, PICTURE, target=1, methods="gradient")
+    assert isinstance(both, Explanations)
+    assert len(both) == 2
+    assert both[0].to_dict() == alone.to_dict()
+    assert both[1].target.index == both[1].predictions[0].index
+    assert str(alone) in str(both)
+    assert both.to_dict()["explanations"][0] == alone.to_dict()
+    assert [row["target"] for row in both.to_pandas().to_dict("records")] == (
+        [both[0].target.name] * 9 + [both[1].target.name] * 9
+    )
+
+
+def test_several_layers_are_several_explanations(tmp_path):
+    names = [name for name, module in NETWORK.model.named_modules() if name][:2]
+    both = explain(NETWORK, PICTURE, layer=names, methods=["grad_cam"], name="a b.png")
+    assert [one.layer for one in both] == names
+    alone = explain(NETWORK, PICTURE, layer=names[1], methods=["grad_cam"], name="a b.png")
+    assert torch.equal(both[1].maps["grad_cam"], alone.maps["grad_cam"])
+    figure, report = both.save(tmp_path)
+    assert (figure.name, report.name) == ("a-b.png", "a-b.json")
+    assert json.loads(report.read_text()) == [one.to_dict() for one in both]
+    *maps, about = both.save_maps(tmp_path)
+    assert [file.name for file in maps] == ["a-b-1-grad_cam.npy", "a-b-2-grad_cam.npy"]
+    said = json.loads(about.read_text())["maps"]
+    for file, one in zip(maps, both, strict=True):
+        assert np.array_equal(np.load(file), one.maps["grad_cam"].numpy())
+        assert said[file.name]["network"]["layer"] == one.layer
+        assert said[file.name]["shape"] == [1, 8, 8]
+
+
+def test_regions_are_of_the_picture_as_it_is():
+    wide = Image.fromarray(np.zeros((8, 16, 3), np.uint8))
+    left = np.arange(16) < 6
+    masks = {"left": np.tile(left, (8, 1)), "out": np.tile(np.arange(16) < 4, (8, 1))}
+    found = explain(NETWORK, wide, regions=masks, methods="gradient")
+    # of 16 columns the middle 8 are seen
+    assert found.masks["left"][0].tolist() == [True, True] + [False] * 6
+    assert not found.masks["out"].any()
+    ready = explain(
+        NETWORK, torch.zeros(3, 8, 8), regions={"all": np.ones((8, 8))}, methods="gradient"
+    )
+    assert ready.masks["all"].all()
+
+
+def test_very_long_names_are_cut_where_they_are_files(tmp_path):
+    found = explain(NETWORK, PICTURE, name="é" * 300 + ".png", methods="gradient")
+    figure, _ = found.save(tmp_path)
+    assert figure.name == "é" * 60 + ".png"

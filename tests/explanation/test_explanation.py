@@ -224,7 +224,7 @@ def test_it_is_saved_under_the_pictures_name_or_another(halved, tmp_path, stem, 
     with Image.open(path) as image:
         assert image.size[0] > 500
         assert image.format == "PNG"
-    assert json.loads(report.read_text()) == json.loads(json.dumps(halved.to_dict()))
+    assert json.loads(report.read_text()) == [json.loads(json.dumps(halved.to_dict()))]
     assert (path, report) == (folder / f"{name}.png", folder / f"{name}.json")
     assert set(folder.iterdir()) == {path, report}
     with pytest.raises(DataError, match=r"'\.\./a' cannot be the name of a file in .*here"):

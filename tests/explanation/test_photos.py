@@ -6,7 +6,7 @@ import pytest
 from picture_files import halves, noise, save
 from PIL import Image
 
-from captum_guided_ext.errors import DataError
+from captum_guided_ext.errors import DataError, ModelError
 from captum_guided_ext.explanation import explain, explain_photos
 from captum_guided_ext.networks import load_network
 from captum_guided_ext.pictures import Photo, demo_photo, open_photo
@@ -30,28 +30,36 @@ def test_each_photo_is_opened_explained_and_written(network, photo, tmp_path):
     with_regions = open_photo(photo, regions=tmp_path / "regions.png")
     found = list(explain_photos(network, [photo, with_regions], output=output, **QUICK))
     figures = [output / "a-photo.png", output / "a-photo-2.png"]
-    assert [figure for _, figure in found] == figures
+    assert [one.files[0] for one in found] == figures
     assert {f.name for f in output.iterdir()} == {
         "a-photo.png", "a-photo.json", "a-photo-2.png", "a-photo-2.json",
     }  # fmt: skip
     (single,) = explain_photos(network, str(photo), output=tmp_path / "single", **QUICK)
-    assert single[0].to_dict() == found[0][0].to_dict()
+    assert single.found.to_dict() == found[0].found.to_dict()
     alone = explain(network, Image.open(photo), name="a photo.png", **QUICK)
-    assert found[0][0].to_dict() == alone.to_dict()
-    assert json.loads((output / "a-photo.json").read_text()) == alone.to_dict()
-    assert [share.name for share in found[1][0].shares["gradient"]] == ["region 1", "background"]
+    assert found[0].found.to_dict() == alone.to_dict()
+    assert json.loads((output / "a-photo.json").read_text()) == [alone.to_dict()]
+    shares = found[1].found.shares["gradient"]
+    assert [share.name for share in shares] == ["region 1", "background"]
 
 
 def test_photos_are_explained_one_by_one(network, tmp_path):
-    photos = explain_photos(network, [demo_photo(), "nowhere.jpg"], output=tmp_path, **QUICK)
-    explanation, _ = next(photos)
-    assert explanation.image == "striped cat"
-    assert {share.name for share in explanation.shares["gradient"]} == {
+    photos = [demo_photo(), "nowhere.jpg", demo_photo()]
+    first, second, third = explain_photos(network, photos, output=tmp_path, save_maps=True, **QUICK)
+    assert first.photo == first.found.image == "striped cat"
+    assert {share.name for share in first.found.shares["gradient"]} == {
         "face", "fur", "background",
     }  # fmt: skip
-    with pytest.raises(DataError, match="there is no picture nowhere"):
-        next(photos)
-    assert len(list(tmp_path.iterdir())) == 2  # what was finished is kept
+    assert (second.photo, second.found, second.files) == ("nowhere.jpg", None, ())
+    assert "there is no picture nowhere" in str(second.error)
+    assert {file.name for file in (*first.files, *third.files)} == {
+        f"striped-cat{again}{end}"
+        for again in ("", "-2")
+        for end in (".png", ".json", "-gradient.npy", "-maps.json")
+    }
+    # what is no photo's fault ends it all
+    with pytest.raises(ModelError, match="no class is called 'dgo'"):
+        list(explain_photos(network, photos, output=tmp_path, target="dgo"))
 
 
 def test_a_photo_that_cannot_be_opened_is_named(photo, tmp_path):

@@ -1,0 +1,81 @@
+"""How an explanation, or several of one picture, are written to disk."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from captum_guided_ext.errors import DataError
+from captum_guided_ext.output import Result, map_files, png, write_files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+_LONGEST = 120  # bytes of a stem, so that no file system refuses a name made of it
+_AXES = ("channel", "row", "column")
+
+
+class OfOnePicture(Result):
+    """What was found about one picture, with files that are called after it."""
+
+    @property
+    @abstractmethod
+    def _image(self) -> str:
+        """The picture's name."""
+
+    @abstractmethod
+    def _reports(self) -> list[dict[str, Any]]:
+        """Return the reports, as data."""
+
+    @abstractmethod
+    def _maps(self) -> Sequence[tuple[Mapping[str, Tensor], Mapping[str, Any]]]:
+        """Return the maps of each report by method, and what is true of them all."""
+
+    @property
+    def stem(self) -> str:
+        """What its files are called by default, without their endings: the picture's name."""
+        stem = Path(self._image).stem.strip(". ").replace(" ", "-")
+        return stem.encode()[:_LONGEST].decode(errors="ignore") or "picture"
+
+    def save(self, folder: str | Path, *, stem: str | None = None) -> tuple[Path, ...]:
+        """Write the figure as PNG and the report as JSON, a list; as :meth:`Result.save`.
+
+        Args:
+            folder: Where to.
+            stem: What the files are called, without their endings. Default: the picture's name.
+        """
+        return write_files(Path(folder), self._files(Path(folder), _checked(stem, folder)))
+
+    def save_maps(self, folder: str | Path, *, stem: str | None = None) -> tuple[Path, ...]:
+        """Write the raw maps, a file of NumPy each, and a JSON that says what each is.
+
+        Args:
+            folder: Where to; it is made if it is not there.
+            stem: What the files' names begin with. Default: the picture's name.
+
+        Returns:
+            The files: ``STEM-METHOD.npy``, (C, H, W), and ``STEM-maps.json``.
+
+        Raises:
+            DataError: if the folder cannot be written to.
+        """
+        stem = _checked(stem, folder) or self.stem
+        return write_files(Path(folder), map_files(stem, self._maps(), _AXES))
+
+    def _files(self, folder: Path, stem: str | None = None) -> dict[str, bytes]:
+        del folder  # all of them are written
+        stem = stem or self.stem
+        return {
+            f"{stem}.png": png(self.plot()),
+            f"{stem}.json": json.dumps(self._reports(), indent=2).encode(),
+        }
+
+
+def _checked(stem: str | None, folder: str | Path) -> str | None:
+    if stem is not None and (Path(stem).name != stem or not stem):
+        raise DataError(f"{stem!r} cannot be the name of a file in {folder}")
+    return stem
