@@ -63,7 +63,7 @@ def add_command(commands: Any) -> None:
     explain.set_defaults(run=_run, command="explain")
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:  # noqa: C901
     asked = arguments.methods
     methods = DEFAULT_METHODS if asked is None else names(asked, "method", METHODS)
     if not arguments.images and arguments.model not in (None, "demo"):
@@ -106,6 +106,6 @@ def _run(arguments: argparse.Namespace) -> int:
             raise UsageError("; ".join(errors))
     if arguments.json:
         print(json.dumps(reports, indent=2))
-    for error in errors:
-        print(error, file=sys.stderr)
+    for line in errors:
+        print(line, file=sys.stderr)
     return SKIPPED if errors else 0

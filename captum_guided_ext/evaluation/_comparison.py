@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -21,15 +22,16 @@ from captum_guided_ext.output import (
     as_picture,
     counted,
     draw_maps,
+    map_files,
     number,
     png,
     versions,
     wrapped,
+    write_files,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from matplotlib.figure import Figure
 
@@ -108,6 +110,7 @@ class Comparison(Result):
         return {
             "target": self.target.tolist() if isinstance(self.target, Tensor) else self.target,
             "layer": self.layer,
+            "preprocessing": "inputs as they were given",
             "methods": [*self.maps, *self.reasons],
             "not_applicable": dict(self.reasons),
             "rows": [dataclasses.asdict(row) for row in self.rows],
@@ -141,6 +144,22 @@ class Comparison(Result):
                 for place, image in enumerate(images[:_DRAWN])
             ]
         )
+
+    def save_maps(self, folder: str | Path) -> tuple[Path, ...]:
+        """Write the raw maps, a file of NumPy each, and a JSON that says what each is.
+
+        Args:
+            folder: Where to; it is made if it is not there.
+
+        Returns:
+            The files: ``comparison-METHOD.npy``, (N, C, ...), and ``comparison-maps.json``.
+
+        Raises:
+            DataError: if the folder cannot be written to.
+        """
+        about = {name: self.to_dict()[name] for name in ("target", "layer", "preprocessing")}
+        axes = ["example", "channel", "row", "column"][: self.inputs.dim()]
+        return write_files(Path(folder), map_files("comparison", [(self.maps, about)], axes))
 
     def _why_not_drawn(self) -> str:
         if self.inputs.dim() != 4 or self.inputs.shape[1] not in (1, 3):  # noqa: PLR2004

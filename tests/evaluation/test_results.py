@@ -6,6 +6,7 @@ import json
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from networks import Conv, seeded
@@ -86,7 +87,7 @@ def test_data():
     assert found.pop("rows") == [dataclasses.asdict(row) for row in ROWS]
     assert json.loads(json.dumps(found)) == found == {
         "target": [0, 3], "layer": "second", "methods": ["gradient", "mine"],
-        "not_applicable": {"mine": WHY},
+        "not_applicable": {"mine": WHY}, "preprocessing": "inputs as they were given",
     }  # fmt: skip
     tensor = dataclasses.replace(COMPARISON, target=torch.tensor([0, 3]))
     assert tensor.to_dict()["target"] == [0, 3]
@@ -134,6 +135,19 @@ def test_a_data_frame_has_the_columns_and_values_of_the_csv(result):
     assert ",".join(frame.columns) == result.to_csv().splitlines()[0]
     assert frame.value.dropna().tolist() == [0.30000000000000004, 2.5]
     assert frame.method.tolist() == ["gradient", "mine"] * 2
+
+
+def test_the_raw_maps_are_files_that_say_what_they_are(tmp_path):
+    *maps, about = COMPARISON.save_maps(tmp_path / "maps")
+    assert [file.name for file in maps] == [f"comparison-{name}.npy" for name in COMPARISON.maps]
+    said = json.loads(about.read_text())
+    for file, one in zip(maps, COMPARISON.maps.values(), strict=True):
+        assert np.array_equal(np.load(file, allow_pickle=False), one.numpy())
+        form = said["maps"][file.name]
+        assert form["shape"] == list(one.shape)
+        assert form["axes"] == ["example", "channel", "row", "column"]
+        assert (form["target"], form["layer"], form["method"]) == ([0, 3], "second", "gradient")
+    assert said["versions"]["torch"] == torch.__version__
 
 
 def test_a_comparison_draws_every_map_and_a_benchmark_every_mean():
