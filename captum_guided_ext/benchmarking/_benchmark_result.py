@@ -70,6 +70,11 @@ class Benchmark(Result):
         """The scores as objects, sorted by image, method and metric."""
         return tuple(self.scores.rows())
 
+    @property
+    def preprocessing(self) -> str:
+        """How pictures became the network's input, in words; empty where it is not known."""
+        return str(self.settings.get("preprocessing", {}).get("words", ""))
+
     def __str__(self) -> str:
         """Return the summary's tables, and how to read them."""
         tables = summary_tables(self.summary, self.level) or "no image has scores"
@@ -96,7 +101,7 @@ class Benchmark(Result):
 
     def plot(self) -> Figure:
         """Draw the mean of each method, and how it differs from the best; a panel a metric."""
-        return draw_summary(self.summary)
+        return draw_summary(self.summary, self.preprocessing)
 
     def _headline(self) -> str:
         metrics = dict.fromkeys(line.metric for line in self.summary)
@@ -162,6 +167,8 @@ def _checksum_of_rows(folder: Path, digest: str) -> int | None:
 def _paragraphs(found: Benchmark) -> Iterator[Iterable[str]]:
     runs = len(found.settings.get("runs", ()))
     yield reading(found.summary, found.object_area, found.level, runs)
+    if found.preprocessing:
+        yield [f"preprocessing: {found.preprocessing}"]
     asked = found.settings["images"]
     if left := asked - len({*found.images, *(one.image for one in found.skipped)}):
         yield [f"unfinished: {left} of {counted(asked, 'image')} are not scored yet"]

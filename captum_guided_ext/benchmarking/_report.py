@@ -154,7 +154,7 @@ def _interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{number(low)} to {number(high)}"
 
 
-def draw_summary(lines: Sequence[SummaryLine]) -> Figure:
+def draw_summary(lines: Sequence[SummaryLine], preprocessing: str = "") -> Figure:
     """Draw means, and the family's intervals about the best one's; a panel a metric."""
     panels = []
     for metric in dict.fromkeys(line.metric for line in lines):
@@ -176,7 +176,9 @@ def draw_summary(lines: Sequence[SummaryLine]) -> Figure:
         "together; a bar that does not reach the dashed line is a method that differs. "
     )
     rest = "Hollow: nothing is claimed. Grey: floors, and methods that are not ranked."
-    return draw_estimates(panels, caption=(bars if any(one.rank for one in lines) else "") + rest)
+    caption = (bars if any(one.rank for one in lines) else "") + rest
+    said = f" Preprocessing: {preprocessing}." if preprocessing else ""
+    return draw_estimates(panels, caption=caption + said)
 
 
 def _estimate(line: SummaryLine, best: float | None) -> Estimate:

@@ -1,6 +1,7 @@
 """What the README, the pages and the examples say is what happens."""
 
 import re
+import shlex
 
 import answers
 import captum.attr
@@ -12,6 +13,7 @@ from places import ROOT
 from programs import python
 
 import captum_guided_ext
+from captum_guided_ext import cli
 
 # of untrained weights
 pytestmark = pytest.mark.filterwarnings("ignore:the .* is zero everywhere")
@@ -93,6 +95,56 @@ def test_the_page_of_ones_own(capsys):
     out = capsys.readouterr().out
     for word in ("sparsity", "infidelity_dimmed", "random", "explained: owl"):
         assert word in out
+
+
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
+
+
+def says(line, shown):
+    """Return whether a line that a command printed is the one that a page shows.
+
+    Words are the same; numbers may differ in their last digit, where a machine adds up differently.
+    """
+    numbers = [[*map(float, NUMBER.findall(one))] for one in (line, shown)]
+    words = [NUMBER.sub("0", re.sub(r"[\s:-]+", " ", one)) for one in (line, shown)]
+    return words[0] == words[1] and numbers[0] == pytest.approx(numbers[1], rel=0.01, abs=0.005)
+
+
+CONSOLES = [
+    (page.name, block)
+    for page in (ROOT / "README.md", *sorted((ROOT / "examples").glob("*.md")))
+    for block in re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+]
+
+
+@pytest.mark.parametrize(("page", "block"), CONSOLES)
+def test_a_command_prints_what_the_page_shows_below_it(page, block, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    first, *shown = block.splitlines()
+    program, *arguments = shlex.split(first.removeprefix("$ "), comments=True)
+    assert (first[:2], program) == ("$ ", "captum-guided")
+    assert cli.main(arguments) == 0
+    printed = iter(capsys.readouterr().out.splitlines())
+    assert len(shown) > 1
+    previous = ""
+    for line in shown:
+        if line.strip() in ("", "..."):  # "..." stands for lines that are left out
+            previous = line.strip()
+            continue
+        found = (one for one in printed if one.strip())
+        if previous == "...":
+            assert any(says(one, line) for one in found), line
+        else:
+            one = next(found, "")
+            assert says(one, line), f"{line!r} is shown, and {one!r} printed"
+        previous = line
+
+
+def test_a_page_that_shows_something_else_is_noticed():
+    assert says("| gradient | 0.1234 |", "|  gradient | 0.1235 |")
+    assert not says("| gradient | 0.1234 |", "| gradient | 0.134 |")
+    assert not says("| gradient | 0.1234 |", "| guided | 0.1234 |")
+    assert len(CONSOLES) >= 1
 
 
 def test_links_and_files_of_the_pages_are_there():
