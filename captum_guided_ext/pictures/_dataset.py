@@ -32,7 +32,7 @@ class PictureDataset(Dataset[tuple[Tensor, int | None, Tensor | None]]):
             :class:`captum_guided_ext.pictures.Pictures`.
         network: Its preprocessing and its classes.
         masks: For a folder: another one, with a PNG for each picture, of its path and size, that is
-            not 0 where the object is.
+            neither black nor transparent where the object is.
         limit: Only this many pictures, the first ones. Default: all of a folder, 300 of the demo.
         use_labels: Whether classes are wanted; without, they are None. Default: if there are any.
 
@@ -84,7 +84,7 @@ class PictureDataset(Dataset[tuple[Tensor, int | None, Tensor | None]]):
             label = self._classes[case.label]
         mask = None
         if case.mask is not None:
-            mask = torch.from_numpy(self._network.lay_mask(case.mask))
+            mask = torch.tensor(self._network.lay_mask(case.mask.astype(bool)))
         return self._network.prepare(case.image), label, mask
 
     def name(self, index: int) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from PIL import Image
 
 from captum_guided_ext.errors import DataError, nearest
+from captum_guided_ext.pictures._names import printable
 from captum_guided_ext.pictures._reading import open_picture
 from captum_guided_ext.pictures._region_files import load_regions
 from captum_guided_ext.pictures._sources import DEMO_SEED
@@ -22,7 +23,7 @@ class Photo(NamedTuple):
     """One picture.
 
     Attributes:
-        name: What to call it.
+        name: What to call it: the file's name, with what cannot be printed written out.
         image: RGB, upright, at its own size.
         regions: Masks of it by name, (H, W) each; None where none are known.
     """
@@ -52,7 +53,7 @@ def open_photo(path: str | Path, *, regions: str | Path | None = None) -> Photo:
         raise DataError(f"there is no picture {path}{nearest(path.name, beside)}") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read as a picture: {error}") from None
-    return _with_regions(Photo(path.name, image), regions)
+    return _with_regions(Photo(printable(path.name), image), regions, path.name)
 
 
 def demo_photo(*, regions: str | Path | None = None) -> Photo:
@@ -64,7 +65,7 @@ def demo_photo(*, regions: str | Path | None = None) -> Photo:
     return _with_regions(Photo(CATEGORIES[picture.label], image, picture.masks), regions)
 
 
-def _with_regions(photo: Photo, file: str | Path | None) -> Photo:
+def _with_regions(photo: Photo, file: str | Path | None, file_name: str | None = None) -> Photo:
     if file is None:
         return photo
-    return photo._replace(regions=load_regions(file, photo.image.size, file_name=photo.name))
+    return photo._replace(regions=load_regions(file, photo.image.size, file_name=file_name))

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from captum_guided_ext.errors import DataError, nearest, warn_user
-from captum_guided_ext.pictures._reading import open_picture
+from captum_guided_ext.pictures._names import printable
+from captum_guided_ext.pictures._reading import open_mask, open_picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,8 +76,8 @@ def open_data(spec: str, *, masks: str | Path | None = None, limit: int | None =
         spec: ``"demo"``; ``"idx:IMAGES,LABELS"``, two files as MNIST's, gzipped or not; or a
             folder, with a folder for each class in it (torchvision's ``ImageFolder``) or with the
             pictures themselves, which then have no labels.
-        masks: A folder with a PNG for each picture of a folder, of its path and size, that is not 0
-            where the object is.
+        masks: A folder with a PNG for each picture of a folder, of its path and size, that is
+            neither black nor transparent where the object is.
         limit: How many pictures are wanted at the most; the first of a folder; the demo's
             world draws as many.
 
@@ -124,7 +125,7 @@ class _Folder:
             beside = [p.name for p in folder.parent.glob("*") if p.is_dir()]
             near = nearest(folder.name, beside)
             raise DataError(f"there is no folder {folder}{near}; data is a folder, demo or idx:")
-        self.description = f"folder {folder.name}"
+        self.description = f"folder {printable(folder.name)}"
         self._folder, self._masks = folder, masks
         self.labels, samples = _labelled(folder, masks)
         self._samples = samples[:limit]
@@ -146,13 +147,14 @@ class _Folder:
         image = open_picture(path)
         if self._masks is None:
             return Case(image, label)
-        mask = open_picture(self._mask_path(path))
-        if mask.size != image.size:
-            raise OSError(f"its mask is of {mask.size} pixels, and the picture of {image.size}")
-        return Case(image, label, np.array(np.asarray(mask).any(axis=2), dtype=np.bool_))
+        mask = open_mask(self._mask_path(path))
+        if mask.shape[::-1] != image.size:
+            size = mask.shape[::-1]
+            raise OSError(f"its mask is of {size} pixels, and the picture of {image.size}")
+        return Case(image, label, mask)
 
     def name(self, index: int) -> str:
-        return self._samples[index][0].relative_to(self._folder).as_posix()
+        return printable(self._samples[index][0].relative_to(self._folder).as_posix())
 
     def stamp(self, index: int) -> str:
         """Return sizes and times of the picture's file and its mask's; empty if one is not there.
