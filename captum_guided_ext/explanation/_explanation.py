@@ -230,15 +230,11 @@ def _overridden(explanation: Explanation) -> list[str]:
 
 def _regions(explanation: Explanation) -> list[str]:
     shares = explanation.shares[explanation.main]
-    width = max(len(share.name) for share in shares)
+    width = min(max(len(share.name) for share in shares), 14)  # a longer one's line is continued
     return [
-        f"of the {explanation.main} map's magnitude, against the share of the area:",
-        *(
-            f"{share.mark} {share.name:<{width}}  {percent(share.attribution):>5} of the map, "
-            f"{percent(share.area):>5} of the area"
-            for share in shares
-        ),
-        "✔ holds more of the map than its area would by chance, ✖ does not",
+        f"of the {explanation.main} map's magnitude; places are all shifts of the region:",
+        *(f"{share.mark} {share.name:<{width}}  {share.words}" for share in shares),
+        "✔ more than its area, as much at 5 % of places at most: 1 region in 20 by chance",
     ]
 
 

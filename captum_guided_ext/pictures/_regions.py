@@ -17,14 +17,17 @@ _VERTICAL = {1: ("",), 2: ("top", "bottom"), 3: ("top", "", "bottom")}
 _HORIZONTAL = {1: ("",), 2: ("left", "right"), 3: ("left", "", "right")}
 
 
-def grid_regions(height: int, width: int, rows: int = 3, columns: int = 3) -> dict[str, Mask]:
+def grid_regions(
+    height: int, width: int, rows: int | None = None, columns: int | None = None
+) -> dict[str, Mask]:
     """Cut a picture into a grid, as equal as whole pixels allow; each pixel is in one cell.
 
     Args:
         height: Of the picture, in pixels.
         width: Of the picture, in pixels.
-        rows: Number of cells from top to bottom, at most ``height``.
-        columns: Number of cells from left to right, at most ``width``.
+        rows: Number of cells from top to bottom, at most ``height``. Default: 3, or ``height``
+            where that is less.
+        columns: Number of cells from left to right, at most ``width``. Default: as ``rows``.
 
     Returns:
         Name to mask ``(height, width)``, row by row: ``"top left"``, ``"top"``, ...,
@@ -34,6 +37,8 @@ def grid_regions(height: int, width: int, rows: int = 3, columns: int = 3) -> di
     Raises:
         ValueError: if a cell would be empty.
     """
+    rows = min(3, height) if rows is None else rows
+    columns = min(3, width) if columns is None else columns
     if not (1 <= rows <= height and 1 <= columns <= width):
         raise ValueError(
             f"a picture of {width} x {height} pixels (width x height) has no grid of {columns} x "
@@ -53,32 +58,38 @@ def grid_regions(height: int, width: int, rows: int = 3, columns: int = 3) -> di
     return regions
 
 
-def lay_regions(
-    regions: Mapping[str, Mask], network: Lays
-) -> tuple[dict[str, Mask], dict[str, float]]:
-    """Lay regions as their picture was; one that was cut away is left empty.
-
-    Args:
-        regions: Name to mask ``(H, W)`` of the whole picture.
-        network: What lays one, and says which part of a picture it sees.
-
-    Returns:
-        The masks, of the view's size, and the share of each that is inside of what is seen.
-    """
-    laid, seen = {}, {}
-    for name, mask in regions.items():
-        laid[name] = network.lay_mask(mask)
-        height, width = mask.shape
-        left, top, right, bottom = network.window((width, height))
-        rows = slice(round(top * height), round(bottom * height))
-        inside = mask[rows, round(left * width) : round(right * width)].sum()
-        seen[name] = float(inside / max(mask.sum(), 1))
-    return laid, seen
-
-
 class Lays(Protocol):
     """What lays a mask of a picture as it lays the picture, such as a ``Network``."""
 
     def lay_mask(self, mask: Mask) -> Mask: ...
 
     def window(self, size: tuple[int, int]) -> tuple[float, float, float, float]: ...
+
+
+def lay_regions(
+    regions: Mapping[str, Mask], network: Lays
+) -> tuple[dict[str, Mask], dict[str, float]]:
+    """Lay regions as their picture is; one that is cut away is left empty.
+
+    Args:
+        regions: Name to mask ``(H, W)`` of the whole picture; anything but 0 counts as true.
+        network: What lays one, and says which part of a picture it sees.
+
+    Returns:
+        The masks, of the view's size, and the share, 0 to 1, of each that is inside of what is
+        seen; 0 for one without a pixel.
+    """
+    masks = {name: np.asarray(mask).astype(bool) for name, mask in regions.items()}
+    shapes = {mask.shape for mask in masks.values()}
+    windows = {shape: _window(shape, network) for shape in shapes}
+    laid = {name: network.lay_mask(mask) for name, mask in masks.items()}
+    inside = {name: mask[windows[mask.shape]].sum() for name, mask in masks.items()}
+    return laid, {name: float(inside[name] / max(masks[name].sum(), 1)) for name in masks}
+
+
+def _window(shape: tuple[int, ...], network: Lays) -> tuple[slice, slice]:
+    """Return the rows and columns of a picture that are seen, to whole pixels."""
+    height, width = shape
+    left, top, right, bottom = network.window((width, height))
+    rows = slice(round(top * height), round(bottom * height))
+    return rows, slice(round(left * width), round(right * width))

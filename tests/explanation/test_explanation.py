@@ -46,10 +46,10 @@ def network(**options):
 @pytest.fixture
 def picture():
     """Draw a picture whose left half is bright."""
-    return Image.fromarray(30 + 190 * halves(12, 8)).convert("RGB")
+    return Image.fromarray(30 + 190 * halves(24, 8)).convert("RGB")
 
 
-HALVES = {"left half": halves(12, 8) == 1, "right half": halves(12, 8) == 0}
+HALVES = {"left half": halves(24, 8) == 1, "right half": halves(24, 8) == 0}
 
 
 def test_the_region_that_decides_holds_the_map(picture):
@@ -71,7 +71,7 @@ def test_the_region_that_decides_holds_the_map(picture):
 
 def test_limits_by_hand(picture):
     # Left half: x = 220/255 in three channels, so both channels of the layer see 3x:
-    # channel 0: 2.59 + 0.1 > 0 receives +1/48, channel 1: -1.29 + 0.1 < 0 is closed. Right half:
+    # channel 0: 2.59 + 0.1 > 0 receives +1/96, channel 1: -1.29 + 0.1 < 0 is closed. Right half:
     # no gradient. So nothing negative passes a gate for "left".
     explanation = explain(network(), picture, regions=HALVES)
     assert explanation.ignored_share == 0
@@ -79,8 +79,8 @@ def test_limits_by_hand(picture):
     # 0, and two values shared by half of the places each have rank correlation -1.
     assert explanation.contrast.name == "right"
     assert explanation.contrast_correlation == pytest.approx(-1)
-    # A black picture opens both channels: +1/48 and -1/48 pass, and half of it is negative.
-    black = explain(network(), Image.new("RGB", (12, 8)), regions=HALVES)
+    # A black picture opens both channels: +1/96 and -1/96 pass, and half of it is negative.
+    black = explain(network(), Image.new("RGB", (24, 8)), regions=HALVES)
     assert black.ignored_share == pytest.approx(0.5)
 
 
@@ -105,7 +105,7 @@ def test_what_does_not_apply_is_a_row_with_its_reason(picture):
 
 
 def test_a_network_without_a_feature_map(picture):
-    flat = nn.Sequential(nn.Flatten(), nn.Linear(8 * 12 * 3, 2), nn.ReLU(), nn.Linear(2, 2))
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(8 * 24 * 3, 2), nn.ReLU(), nn.Linear(2, 2))
     plain = Network(flat.eval(), Preprocessing())
     explanation = explain(plain, picture)
     assert explanation.layer is None
@@ -120,13 +120,14 @@ def test_the_report_in_words(picture):
     assert first.startswith("input image: halves.png · prediction: left (")
     assert first.endswith("left half ✔ · right half ✖")
     assert all(len(line) <= 96 for line in report.splitlines()[1:])
-    assert "100 % of the map,  50 % of the area" in report
+    # The left half holds as much at its own 1 of 24 places across, whatever its height.
+    assert "100 % of the map, 2.0 times its area, as much at   5 % of places" in report
     assert "asked for right instead" in " ".join(report.split())
     assert "not a full explanation" in report
-    # of a grid of nine only the marked ones stand in the headline
+    # Of a grid of nine only the marked ones stand in the headline: none here, since the map is
+    # even over the left half, and a cell holds as much at many places of it.
     grid = str(explain(network(), picture)).splitlines()[0]
-    assert "left ✔" in grid
-    assert grid.endswith("elsewhere ✖")
+    assert grid.endswith(" · elsewhere ✖")
 
 
 def test_the_figure(picture):
@@ -141,8 +142,8 @@ def test_the_figure(picture):
     (drawn,) = guided.get_images()
     assert (drawn.norm.vmin, drawn.norm.vmax) == (-1, 1)  # one scale for every panel
     values = np.asarray(drawn.get_array())
-    assert values[:, 6:].all()
-    assert not values[:, :6].any()
+    assert values[:, 12:].all()
+    assert not values[:, :12].any()
 
 
 def test_an_empty_map_is_said_to_be_empty(picture):
@@ -159,7 +160,7 @@ def test_an_empty_map_is_said_to_be_empty(picture):
 
 
 def test_prediction_and_top1_are_the_first_of_equal_scores(picture):
-    last = nn.Linear(8 * 12 * 3, 4)
+    last = nn.Linear(8 * 24 * 3, 4)
     last.weight.data.zero_()
     last.bias.data = torch.tensor([1.0, 2.0, 2.0, 2.0])
     tied = Network(nn.Sequential(nn.ReLU(), nn.Flatten(), last).eval(), Preprocessing())
@@ -188,6 +189,8 @@ def test_its_data_survive_json(halved):
     read = json.loads(json.dumps(data))
     left = {"name": "left half", "attribution_share": 1, "area_share": 0.5, "holds_more": True}
     right = {"name": "right half", "attribution_share": 0, "area_share": 0.5, "holds_more": False}
+    left |= {"share_of_places_with_as_much": 1 / 24, "seen": 1}
+    right |= {"share_of_places_with_as_much": 1, "seen": 1}
     assert read["regions"] == {"gradient": [left, right], "guided_backprop": [left, right]}
     assert [one["name"] for one in read["predictions"]] == ["left", "right"]
     assert read["target"]["index"] == 0

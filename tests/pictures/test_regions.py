@@ -47,6 +47,7 @@ def test_grid_names_follow_the_picture():
     assert list(grid_regions(4, 4, 1, 2)) == ["left", "right"]
     assert list(grid_regions(4, 4, 3, 1)) == ["top", "centre", "bottom"]
     assert list(grid_regions(4, 4, 4, 1))[3] == "row 4, column 1"
+    assert list(grid_regions(1, 2)) == ["left", "right"]
 
 
 @given(st.data(), st.integers(1, 40), st.integers(1, 40))
@@ -70,7 +71,9 @@ def test_grid_without_room(rows, columns):
 
 def test_regions_follow_the_crop():
     network = Network(nn.Identity(), Preprocessing(4, 4))
-    laid = lay_regions(grid_regions(8, 16, 1, 2) | grid_regions(8, 16, 1, 8), network)[0]
+    none = {"none": np.zeros((8, 16), dtype=bool)}
+    regions = grid_regions(8, 16, 1, 2) | grid_regions(8, 16, 1, 8) | none
+    laid, seen = lay_regions(regions, network)
     # 16 x 8 pixels shrink to 8 x 4, of which columns 2 to 5 are seen.
     assert laid["left"].tolist() == [[True, True, False, False]] * 4
     assert laid["right"].tolist() == [[False, False, True, True]] * 4
@@ -78,6 +81,16 @@ def test_regions_follow_the_crop():
     assert not laid["row 1, column 1"].any()
     assert region_shares(torch.ones(3, 4, 4), laid)[2].area == 0
     assert all(mask.dtype == bool for mask in laid.values())
+    # Of the picture those are columns 4 to 11.
+    assert seen["left"] == seen["right"] == 0.5
+    cells = [seen[f"row 1, column {column}"] for column in range(1, 9)]
+    assert cells == [0, 0, 1, 1, 1, 1, 0, 0]
+    assert seen["none"] == 0
+    whole, all_seen = lay_regions(
+        none | {"all": np.ones((8, 16), dtype=bool)}, Network(nn.Identity())
+    )
+    assert whole["all"].all()
+    assert (whole["all"].shape, all_seen) == ((8, 16), {"none": 0, "all": 1})
 
 
 # --- label images ---
@@ -275,9 +288,7 @@ BOX = {"bbox": [0, 0, 1, 1]}
 @pytest.mark.parametrize(
     ("annotation", "message"),
     [
-        ({"segmentation": {"counts": [1], "size": [1, 1]}}, r"annotation 0 is run-length encoded"),
-        (BOX | {"iscrowd": 1}, r"RLE.*turn it into polygons, or give a label image"),
-        ({}, r"annotation 0 has neither polygons \(segmentation\) nor a box"),
+        ({}, r"annotation 0 has no polygons or run lengths \(segmentation\), box \(bbox\) or key"),
         ({"bbox": [1, 2, 3]}, r"annotation 0: bbox is \[1, 2, 3\], not 4 numbers"),
         ({"bbox": [1, 2, "3", 4]}, r"bbox is .*, not 4 numbers"),
         ({"bbox": [1, 2, float("nan"), 4]}, r"bbox is .*NaN.*, not 4 numbers"),
