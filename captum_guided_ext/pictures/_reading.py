@@ -18,41 +18,41 @@ if TYPE_CHECKING:
 
 _TOPS = (255, 4095, 65535)  # of 8 bits, of the 12 of cameras and scanners in medicine, and of 16
 _SECOND_OF_ONE = ("MPO", "PSD")  # a phone's preview of the photo, or the layers it is made of
-_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # TIFF's tag, and its value for 0 as white
+_INVERTED = "white is 0"
+_PHOTOMETRIC = 262  # TIFF's tag, which is 0 there
 _OPAQUE = 255
 
 
 def open_picture(path: Path) -> Image.Image:
     """Read a picture as RGB, upright.
 
-    Of several frames or pages the first is read; what is transparent is laid over white; CMYK is
-    converted without its colour profile. Grey values of more than 8 bits are scaled: 0 is black,
-    and white is the smallest of 255, 4095 and 65535 (for floats: of 1 as well) that none of them
-    exceeds. Where they are negative or go beyond, the lowest is black and the highest white. Each
-    of these is said in a warning, in words that are the same for every file.
+    Of several frames or pages the first is read, which a warning says; for the rest see
+    :func:`as_rgb`.
 
     Raises:
         OSError: if it cannot be read, whatever PIL raises for that.
     """
-    done = []
     with _upright(path) as (image, has_frames):
-        if has_frames:
-            done.append("has several frames: the first was taken")
-        if image.mode[0] in "IF":
-            picture, words = _eight_bits(image)
-            done.append(words)
-        elif image.has_transparency_data:
-            picture, rgba = Image.new("RGB", image.size, "white"), image.convert("RGBA")
-            picture.paste(rgba, mask=rgba)
-            if np.asarray(rgba)[..., 3].min() < _OPAQUE:
-                done.append("has transparent parts: they were laid over white")
-        else:
-            picture = image
-            if image.mode == "CMYK":
-                done.append("is CMYK: it was turned into RGB without its colour profile")
-        picture = picture.convert("RGB")
-    for words in done:
-        warn_user(f"the picture {words}")
+        picture, done = _as_rgb(image)
+    _say(["has several frames: the first was taken"] if has_frames else [])
+    _say(done)
+    return picture
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture of any mode as RGB.
+
+    What is transparent is laid over white; CMYK is converted without its colour profile. Grey
+    values of more than 8 bits are scaled: 0 is black, and white is the smallest of 255, 4095 and
+    65535 (for floats: of 1 as well) that none of them exceeds. Where they are negative or go
+    beyond, the lowest is black and the highest white. Each of these is said in a warning, in words
+    that are the same for every file.
+
+    Raises:
+        OSError: if it holds NaN or infinity, or cannot be decoded.
+    """
+    picture, done = _as_rgb(image)
+    _say(done)
     return picture
 
 
@@ -79,9 +79,7 @@ def _upright(path: Path) -> Iterator[tuple[Image.Image, bool]]:
         with Image.open(path) as image:
             has_frames = getattr(image, "is_animated", False) and image.format not in _SECOND_OF_ONE
             upright: Image.Image = ImageOps.exif_transpose(image)
-            # PIL looks at this where a picture has 8 bits, and only there.
-            tags = getattr(image, "tag_v2", {})
-            upright.info["white is 0"] = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+            upright.info[_INVERTED] = _is_inverted(image)
             yield upright, has_frames
     except OSError:
         raise
@@ -89,6 +87,28 @@ def _upright(path: Path) -> Iterator[tuple[Image.Image, bool]]:
         raise OSError(f"{str(error).partition(',')[0]}: make it smaller") from error
     except Exception as error:  # a damaged file raises whatever the decoder trips over
         raise OSError(brief(error)) from error
+
+
+def _as_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    """Return a picture as RGB, and what was done to it."""
+    done = []
+    if image.mode[0] in "IF":
+        image, words = _eight_bits(image)
+        done.append(words)
+    elif image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.new("RGB", rgba.size, "white")
+        image.paste(rgba, mask=rgba)
+        if np.asarray(rgba)[..., 3].min() < _OPAQUE:
+            done.append("has transparent parts: they were laid over white")
+    elif image.mode == "CMYK":
+        done.append("is CMYK: it was turned into RGB without its colour profile")
+    return image.convert("RGB"), done
+
+
+def _say(done: list[str]) -> None:
+    for words in done:
+        warn_user(f"the picture {words}")
 
 
 def _eight_bits(image: Image.Image) -> tuple[Image.Image, str]:
@@ -105,7 +125,13 @@ def _eight_bits(image: Image.Image) -> tuple[Image.Image, str]:
         # In halves, so that the difference is finite.
         values, top = values / 2 - low / 2, high / 2 - low / 2
     scaled = (values / (top or 1) * 255).round().astype(np.uint8)
-    if image.info.get("white is 0"):
+    if _is_inverted(image):
         first, last, scaled = last, first, 255 - scaled
     words = f"{first} was taken as black and {last} as white"
     return Image.fromarray(scaled), f"has grey values that are not of 8 bits: {words}"
+
+
+def _is_inverted(image: Image.Image) -> bool:
+    """Return what PIL looks at for pictures of 8 bits alone."""
+    tags = getattr(image, "tag_v2", {})
+    return bool(image.info.get(_INVERTED)) or tags.get(_PHOTOMETRIC) == 0

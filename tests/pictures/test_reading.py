@@ -12,7 +12,7 @@ from places import DATA, needs
 
 from captum_guided_ext.demo import PictureWorld
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.pictures import grid_regions, open_data, open_photo, open_picture
+from captum_guided_ext.pictures import as_rgb, grid_regions, open_data, open_photo, open_picture
 from captum_guided_ext.pictures._names import printable
 from captum_guided_ext.pictures._reading import open_mask
 
@@ -173,6 +173,21 @@ def test_cmyk_is_what_its_inks_show(tmp_path, name):
         pixels, said = opened(file)
         assert np.abs(pixels - np.array(colour)).max() <= 2
         assert said == ["the picture is CMYK: it was turned into RGB without its colour profile"]
+
+
+def test_a_picture_in_memory_is_laid_out_alike(tmp_path):
+    deep = save(tmp_path / "a.tiff", GREY.astype(np.uint16) * 257, tiffinfo={262: 0})
+    clear = save(tmp_path / "b.png", Image.new("RGBA", (3, 2), (200, 100, 0, 51)))
+    for file in (deep, clear):
+        pixels, said = opened(file)
+        with (
+            Image.open(file) as image,
+            pytest.warns(UserWarning, match="the picture has") as caught,
+        ):
+            assert np.array_equal(np.asarray(as_rgb(image)), pixels)
+        assert [str(warning.message) for warning in caught] == said
+    image = Image.new("RGB", (3, 2), (200, 100, 0))
+    assert np.array_equal(np.asarray(as_rgb(image)), np.asarray(image))
 
 
 # --- frames, turns and sizes ---
