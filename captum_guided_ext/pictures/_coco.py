@@ -67,7 +67,7 @@ def wrong_size(path: Path, found: tuple[Any, ...], image_size: tuple[int, int]) 
     """Say that regions are for a picture of another width and height."""
     return (
         f"{path} is for a picture of {found[0]} x {found[1]} pixels (width x height), and this one "
-        f"has {image_size[0]} x {image_size[1]}: give the regions of the picture upright, at its own size"
+        f"has {image_size[0]} x {image_size[1]}: give those of the picture upright, unresized"
     )
 
 
