@@ -200,7 +200,7 @@ def _one(
         rectifiers=forward_pass.rectifiers(),
         maps={method: one[0].detach().cpu() for method, one in maps.items()},
         reasons={method: str(error) for method, error in errors.items()},
-        shares={method: region_shares(one[0], masks) for method, one in maps.items()},
+        shares={method: region_shares(one[0], masks, given.seen) for method, one in maps.items()},
         masks=masks,
         ignored_share=ignored,
         contrast_correlation=rank_correlation(maps[main], other[main]) if other else None,

@@ -152,7 +152,10 @@ class Explanation(OfOnePicture):
         return self.maps, {name: about[name] for name in names}
 
     def _table(self) -> Table:
-        columns = ("method", "region", "attribution_share", "area_share", "holds_more")
+        columns = (
+            *("method", "region", "attribution_share", "area_share"),
+            *("share_of_places_with_as_much", "holds_more", "seen"),
+        )
         return Table.of_rows(columns, self.rows())
 
     @property
@@ -204,7 +207,7 @@ def _report_headline(explanation: Explanation) -> str:
     marks = [f"{share.name} {share.mark}" for share in shares]
     held = [f"{share.name} {share.mark}" for share in shares if share.holds_more]
     few = 5
-    parts += marks if len(marks) <= few else [*held, "elsewhere ✖"]
+    parts += marks if len(marks) <= few else [*held, "elsewhere ✖" if held else "no region ✔"]
     return " · ".join(parts)
 
 

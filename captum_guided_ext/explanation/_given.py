@@ -14,7 +14,14 @@ from torch import Tensor
 
 from captum_guided_ext.errors import DataError, ModelError, brief
 from captum_guided_ext.output import as_picture
-from captum_guided_ext.pictures import Photo, grid_regions, lay_regions, load_regions, open_photo
+from captum_guided_ext.pictures import (
+    Photo,
+    as_rgb,
+    grid_regions,
+    lay_regions,
+    load_regions,
+    open_photo,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +72,11 @@ class Given:
             TypeError: for an image of another kind.
             DataError: for one that cannot be read, or regions that do not fit it.
         """
-        photo, assumed = _opened(image)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            photo, assumed = _opened(image)
+        assumed += dict.fromkeys(str(one.message) for one in caught)
+        file_name = None
         if isinstance(photo, Tensor):
             x, view = photo, _view_of_input(network, photo)
             size, said = view.size, ("none: a tensor is taken as it is")
@@ -73,6 +84,7 @@ class Given:
             x, size, said = network.prepare(photo.image), photo.image.size, network.preprocessing
             view = network.view_of(x, size)
             assumed += [network.assumption] if network.assumption else []
+            file_name = photo.name or None
             name = name or photo.name
             regions = photo.regions if regions is None else regions
             if not torch.equal(network.prepare(photo.image), x):
@@ -81,9 +93,9 @@ class Given:
                     "what is random in it (flips, crops, jitter)"
                 )
         if isinstance(regions, (str, Path)):
-            regions = load_regions(regions, size, file_name=name)
+            regions = load_regions(regions, size, file_name=file_name)
         if regions is None:
-            masks = grid_regions(view.height, view.width, *(min(3, s) for s in view.size[::-1]))
+            masks = grid_regions(view.height, view.width)
             seen = dict.fromkeys(masks, 1.0)
         elif not regions:
             raise DataError("regions is empty: leave it out for a 3 x 3 grid")
@@ -101,24 +113,28 @@ def _opened(image: Any) -> tuple[Photo | Tensor, list[str]]:
     if isinstance(image, Photo):
         return image, []
     if isinstance(image, (str, Path)):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            photo = open_photo(image)
-        return photo, list(dict.fromkeys(str(one.message) for one in caught))
+        return open_photo(image), []
     if isinstance(image, Image.Image):
-        return Photo("", image), []
+        return Photo("", _rgb(image)), []
     if isinstance(image, Tensor):
         x = image[0] if image.dim() == 4 and len(image) == 1 else image  # noqa: PLR2004 - (N, C, H, W)
         if x.dtype != torch.uint8:
             return _input(x), [_READY]
         if x.dim() == 3:  # noqa: PLR2004
             image = x.permute(1, 2, 0)
-        return Photo("", _from_array(image.cpu().numpy())), []
+        return Photo("", _rgb(_from_array(image.cpu().numpy()))), []
     if isinstance(image, np.ndarray):
-        return Photo("", _from_array(image)), _assumed_of(image)
+        return Photo("", _rgb(_from_array(image))), _assumed_of(image)
     raise TypeError(
         f"image must be a path, a PIL picture, an array or a tensor, not {type(image).__name__}"
     )
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    try:
+        return as_rgb(image)
+    except OSError as error:
+        raise DataError(f"image cannot be read as a picture: {error}") from error
 
 
 def _input(x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """explain() names what it cannot use."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -193,3 +194,46 @@ def test_very_long_names_are_cut_where_they_are_files(tmp_path):
     found = explain(NETWORK, PICTURE, name="é" * 300 + ".png", methods="gradient")
     figure, _ = found.save(tmp_path)
     assert figure.name == "é" * 60 + ".png"
+
+
+def test_pictures_in_memory_are_read_as_files_are(tmp_path):
+    deep = Image.fromarray(np.array(PICTURE)[..., 0].astype(np.uint16) * 257)
+    deep.save(tmp_path / "deep.png")
+    for given in (deep, tmp_path / "deep.png"):
+        found, words = assumed(given)
+        assert "0 was taken as black and 65535 as white" in words
+        assert np.array_equal(np.array(found.view)[..., 0], np.array(PICTURE)[..., 0])
+    half = np.dstack([np.array(PICTURE), np.full((8, 8), 0, np.uint8)])
+    for given in (Image.fromarray(half), half, torch.from_numpy(half).permute(2, 0, 1)):
+        found, words = assumed(given)
+        assert "transparent parts: they were laid over white" in words
+        assert np.array(found.view).min() == 255
+    with pytest.raises(DataError, match="image cannot be read as a picture: it holds NaN"):
+        assumed(Image.fromarray(np.full((8, 8), np.nan, np.float32)))
+
+
+def test_a_region_that_is_cut_away_is_told(tmp_path):
+    wide = Image.fromarray(np.random.default_rng(0).integers(0, 255, (8, 16, 3), np.uint8))
+    masks = {"edge": np.tile(np.arange(16) < 2, (8, 1)), "half": np.tile(np.arange(16) < 8, (8, 1))}
+    found = explain(NETWORK, wide, regions=masks, methods="gradient")
+    edge, half = found.shares["gradient"]
+    assert (edge.mark, edge.seen, edge.area) == ("–", 0, 0)
+    assert half.seen == pytest.approx(0.5, abs=0.07)
+    report = " ".join(str(found).split())
+    assert "– edge outside what the network sees" in report
+    assert re.search(r"half .* 50 % of it is outside", report)
+
+
+def test_regions_of_a_file_are_looked_up_by_the_files_name(tmp_path):
+    PICTURE.save(tmp_path / "mine.png")
+    coco = {
+        "images": [{"id": 1, "file_name": "mine.png"}, {"id": 2, "file_name": "other.png"}],
+        "categories": [{"id": 1, "name": "thing"}],
+        "annotations": [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 4, 8]}],
+    }
+    (tmp_path / "regions.json").write_text(json.dumps(coco))
+    options = {"regions": tmp_path / "regions.json", "methods": "gradient", "name": "a title"}
+    found = explain(NETWORK, tmp_path / "mine.png", **options)
+    assert found.masks["thing"][:, :4].all()
+    with pytest.raises(DataError, match="holds 2 images: say which"):
+        explain(NETWORK, PICTURE, **options)

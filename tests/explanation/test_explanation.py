@@ -127,7 +127,7 @@ def test_the_report_in_words(picture):
     # Of a grid of nine only the marked ones stand in the headline: none here, since the map is
     # even over the left half, and a cell holds as much at many places of it.
     grid = str(explain(network(), picture)).splitlines()[0]
-    assert grid.endswith(" · elsewhere ✖")
+    assert grid.endswith(" · no region ✔")
 
 
 def test_the_figure(picture):
@@ -204,17 +204,17 @@ def test_it_has_a_row_for_each_method_and_region(halved, tmp_path):
         (tmp_path / "rows.csv").read_text()
         == rows
         == (
-            "method,region,attribution_share,area_share,holds_more\n"
-            "gradient,left half,1.0,0.5,True\n"
-            "gradient,right half,0.0,0.5,False\n"
-            "guided_backprop,left half,1.0,0.5,True\n"
-            "guided_backprop,right half,0.0,0.5,False\n"
+            "method,region,attribution_share,area_share,share_of_places_with_as_much,"
+            "holds_more,seen\n"
+            f"gradient,left half,1.0,0.5,{1 / 24},True,1.0\n"  # one of 24 shifts
+            "gradient,right half,0.0,0.5,1.0,False,1.0\n"
+            f"guided_backprop,left half,1.0,0.5,{1 / 24},True,1.0\n"
+            "guided_backprop,right half,0.0,0.5,1.0,False,1.0\n"
         )
     )
-    assert halved.to_markdown().splitlines()[2:4] == [
-        "| gradient        | left half  |                 1 |        0.5 | True       |",
-        "| gradient        | right half |                 0 |        0.5 | False      |",
-    ]
+    first, second = (line.split() for line in halved.to_markdown().splitlines()[2:4])
+    assert " ".join(first) == "| gradient | left half | 1 | 0.5 | 0.04167 | True | 1 |"
+    assert " ".join(second) == "| gradient | right half | 0 | 0.5 | 1 | False | 1 |"
     frame = halved.to_pandas()
     assert list(frame.columns) == rows.splitlines()[0].split(",")
     assert frame["attribution_share"].tolist() == [1, 0, 1, 0]
