@@ -70,7 +70,7 @@ class RegionShare:
     def mark(self) -> str:
         """``"✔"`` where :attr:`holds_more`, a dash without a pixel that is seen, else ``"✖"``."""
         if not self.area:
-            return "–"  # noqa: RUF001 - a dash is meant
+            return "–"
         return "✔" if self.holds_more else "✖"
 
     @property
