@@ -7,7 +7,8 @@
         ├── NoRectifierError      the rule would change nothing on this network
         ├── OpaqueGraphError      a rectifier may hide where nobody can look
         ├── ModelError            a network, its weights, a layer, a target or a device
-        │   └── TargetError       a target or a neuron; Captum's AssertionError too
+        │   ├── OutputError       what a model returned; Python's TypeError too
+    │   └── TargetError       a target or a neuron; Captum's AssertionError too
         │       └── TargetRangeError  out of range; Captum's IndexError too
         ├── DataError             inputs, pictures, regions, data sets, folders of results
         └── CaptumVersionError    an installed Captum that lacks something
@@ -40,6 +41,7 @@ __all__ = [
     "NoRectifierError",
     "OpaqueGraphError",
     "OtherProcessError",
+    "OutputError",
     "TargetError",
     "TargetRangeError",
     "brief",
@@ -71,6 +73,10 @@ class OpaqueGraphError(CaptumGuidedError):
 
 class ModelError(CaptumGuidedError):
     """A network, its weights, a layer, a target or a device that is not there or does not fit."""
+
+
+class OutputError(ModelError, TypeError):
+    """What a model returned holds no tensor that can be explained; a ``TypeError`` too."""
 
 
 class TargetError(ModelError, AssertionError):

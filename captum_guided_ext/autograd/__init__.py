@@ -9,13 +9,13 @@ at the top of the package.
 from captum_guided_ext.autograd._checks import (
     check_finite,
     check_inputs,
-    check_output,
     select_target,
     warn_of_zero,
     zero_examples,
 )
 from captum_guided_ext.autograd._forward_pass import ForwardPass, Override, rectifiers
 from captum_guided_ext.autograd._guided_relu import GuidedReLU
+from captum_guided_ext.autograd._outputs import check_output, returning_tensors
 from captum_guided_ext.autograd._path import RectifierReport, listed
 from captum_guided_ext.autograd._recording import Call
 from captum_guided_ext.autograd._rules import DECONVNET, GRADIENT, GUIDED, BackwardRule, as_rule
@@ -38,6 +38,7 @@ __all__ = [
     "is_scripted",
     "listed",
     "rectifiers",
+    "returning_tensors",
     "select_target",
     "warn_of_zero",
     "zero_examples",

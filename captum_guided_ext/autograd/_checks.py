@@ -75,22 +75,6 @@ def check_finite(values: Tensor, name: str) -> None:
         )
 
 
-def check_output(output: Any) -> Tensor:
-    """Return the model's output if it is a floating-point tensor.
-
-    Raises:
-        TypeError: if it is something else (a tuple, a dictionary, a dataclass).
-    """
-    if not isinstance(output, Tensor):
-        raise TypeError(
-            f"the model returned {_type(output)}, not a tensor: wrap it in a function that "
-            "returns the tensor to explain, such as lambda x: model(x).logits"
-        )
-    if not output.is_floating_point():
-        raise TypeError(f"the model returned dtype {output.dtype}, which has no gradient")
-    return output
-
-
 def select_target(output: Tensor, target: TargetType) -> Tensor:
     """Return one score per example, chosen as Captum chooses it.
 

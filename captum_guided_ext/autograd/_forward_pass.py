@@ -20,6 +20,7 @@ from torch.utils.checkpoint import CheckpointError
 from captum_guided_ext import _captum
 from captum_guided_ext.autograd import _checks as checks
 from captum_guided_ext.autograd._eager import as_written
+from captum_guided_ext.autograd._outputs import check_output
 from captum_guided_ext.autograd._path import RulePath
 from captum_guided_ext.autograd._recording import Call, own_records, recorded, watched_calls
 from captum_guided_ext.autograd._remembered import known_of
@@ -54,7 +55,8 @@ class ForwardPass:
     keeps elsewhere sees both calls. That is remembered as long as the model lives.
 
     Args:
-        forward_func: A module or any callable that returns a tensor.
+        forward_func: A module or any callable. It may return a tensor, an object with ``logits``,
+            or a tuple, a list or a dictionary, of which the first tensor is explained.
         inputs: A tensor or a tuple of tensors, of a floating-point type, with the examples
             along dimension 0.
         additional_forward_args: Further arguments, as in Captum: one value or a tuple of them.
@@ -71,12 +73,13 @@ class ForwardPass:
             logarithm or a division, or multiplied with what it was made from is no activation.
 
     Attributes:
-        output: What the model returned, with its graph.
+        output: The tensor that the model returned, or the one to explain of what it returned, with
+            its graph.
         layer_name: The dotted name of the layer that ``choose_layer`` chose.
         no_layer: Why it chose none.
 
     Raises:
-        TypeError: for inputs or outputs that are no floating-point tensors.
+        TypeError: for inputs that are no floating-point tensors, or an output that holds none.
         ValueError: for NaN or infinity in an input, or a layer that was not called.
     """
 
@@ -167,7 +170,7 @@ class ForwardPass:
             if look is not None:
                 stack.enter_context(look)
             output = _captum.run_forward(_taking_arguments(model), given, None, self._arguments)
-        self.output = checks.check_output(output)
+        self.output = check_output(output)
         self._leaves, self._goals = leaves, goals
         self._not_opened = lowered.failures[0] if lowered.failures else None
         self._seen = lowered.seen if look is None else {**look.seen, **lowered.seen}
@@ -415,7 +418,8 @@ def rectifiers(
     Costs one forward pass and no backward pass.
 
     Args:
-        forward_func: A module or any callable that returns a tensor.
+        forward_func: A module or any callable. It may return a tensor, an object with ``logits``,
+            or a tuple, a list or a dictionary, of which the first tensor is explained.
         inputs: A tensor or tuple of tensors, with the examples along dimension 0.
         additional_forward_args: Further arguments, as in Captum.
         override: Clamps at 0 that are overridden wherever they stand, by label, see

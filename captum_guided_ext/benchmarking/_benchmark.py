@@ -75,7 +75,8 @@ def benchmark(
 
     Args:
         model: A network from :func:`captum_guided_ext.load_network`, a module, or any
-            callable that returns (N, classes).
+            callable that returns (N, classes), or what holds it (see
+            :class:`~captum_guided_ext.ForwardPass`).
         data: A data set of ``(input, label)``, ``(input, label, mask)``, ``(input,)`` or ``input``,
             whose length is known. Of a ``DataLoader`` the data set, the batch size and the number
             of workers are taken; its images are always visited in the order of the data set. Data

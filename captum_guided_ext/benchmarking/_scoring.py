@@ -204,7 +204,7 @@ class Scorer:
         self._raise(f"image {image} ({self.run.name(image)})", faults[image])
 
     def _raise(self, where: str, error: Exception) -> NoReturn:
-        if isinstance(error, (ValueError, RuntimeError)):
+        if isinstance(error, (ValueError, RuntimeError)) and not isinstance(error, TypeError):
             raise DataError(f"{where}: {error}") from error
         raise error
 

@@ -34,7 +34,7 @@ from captum.attr import (
 )
 from torch import Tensor, nn
 
-from captum_guided_ext.autograd import ForwardPass, listed
+from captum_guided_ext.autograd import ForwardPass, listed, returning_tensors
 from captum_guided_ext.errors import ModelError
 from captum_guided_ext.evaluation._left_as_found import left_as_found
 from captum_guided_ext.evaluation._method_specs import MethodSpec
@@ -168,10 +168,13 @@ class _DeepLift:
         return listed(activations - seen + Counter(found.opaque))
 
     def _attribute(self, x: Tensor, arguments: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        with warnings.catch_warnings(), left_as_found(self._model):
+        # Of a DataParallel, it is the module inside that Captum looks for and hooks.
+        parallel = isinstance(self._model, nn.DataParallel)
+        model = self._model if parallel else returning_tensors(self._model)
+        with warnings.catch_warnings(), left_as_found(model):
             warnings.filterwarnings("ignore", "Setting forward, backward hooks")
             warnings.filterwarnings("ignore", "Input Tensor .* did not already require")
-            found: tuple[Tensor, Tensor] = DeepLift(self._model).attribute(
+            found: tuple[Tensor, Tensor] = DeepLift(model).attribute(
                 x, baselines=0.0, return_convergence_delta=True, **arguments
             )
         return found
@@ -184,7 +187,7 @@ class _Named(NamedTuple):
 
 
 def _of(function: Callable[..., Any], *first: Any) -> Callable[[Any], Callable[..., Any]]:
-    return lambda model: functools.partial(function, *first, model)
+    return lambda model: functools.partial(function, *first, returning_tensors(model))
 
 
 _NOISY = f"{_SAMPLES} samples of noise, its deviation {_NOISE:.0%} of each example's range"

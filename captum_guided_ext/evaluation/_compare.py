@@ -55,8 +55,8 @@ def compare(
     maps cost. Both are made of the same perturbed inputs for all methods.
 
     Args:
-        model: A module, any callable that returns a tensor, or a
-            :class:`~captum_guided_ext.Network`.
+        model: A module, any callable that returns a tensor, or what holds one (see
+            :class:`~captum_guided_ext.ForwardPass`), or a :class:`~captum_guided_ext.Network`.
         inputs: The examples along dimension 0, (N, ...).
         target: Which output to explain, as in Captum; or "prediction" (the same as "top1"), the
             class with the highest score of each example, or "top2", ... Default: None, for a model

@@ -56,7 +56,8 @@ class MethodSet:
     by example, seeded.
 
     Args:
-        model: A module or any callable that returns a tensor.
+        model: A module or any callable that returns a tensor, or what holds one (see
+            :class:`~captum_guided_ext.ForwardPass`).
         methods: Names from :data:`captum_guided_ext.attr.METHODS` or :data:`CAPTUM_METHODS`,
             Captum's ``Attribution`` objects, functions of the form of ``attribute``, or a
             :class:`MethodSpec` of either; or a mapping from names of your choice to these. Others

@@ -185,18 +185,25 @@ def test_an_input_that_does_not_reach_the_neuron():
         method.attribute((x, torch.rand(2, 4)), (0, 0, 0))
 
 
+class Held:
+    """An object that holds scores by a name that nobody knows."""
+
+    def __init__(self, scores):
+        self.scores = scores
+
+
 @pytest.mark.parametrize(
     ("wrap", "words"),
     [
-        (lambda y: (y, y), ["returned tuple, not a tensor", "wrap it in a function"]),
-        (lambda y: {"logits": y}, ["returned dict, not a tensor", "wrap it in a function"]),
-        (lambda y: [y], ["returned list, not a tensor"]),
-        (lambda _: None, ["returned NoneType, not a tensor"]),
+        (lambda y: (y.tolist(),), ["returned tuple, in which there is no tensor"]),
+        (lambda y: {"scores": None}, ["returned dict", "wrap it in a function"]),
+        (Held, ["returned Held", "such as lambda x: model(x).logits"]),
+        (lambda _: None, ["returned NoneType"]),
         (lambda y: y.argmax(1), ["returned dtype torch.int64", "no gradient"]),
         (lambda y: y > 0, ["returned dtype torch.bool", "no gradient"]),
         (lambda y: y + 0j, ["returned dtype torch.complex64", "no gradient"]),
     ],
-    ids=["tuple", "dict", "list", "None", "int", "bool", "complex"],
+    ids=["tuple", "dict", "object", "None", "int", "bool", "complex"],
 )
 @both_rules
 def test_a_model_that_returns_no_scores(rule, wrap, words):

@@ -142,8 +142,8 @@ def test_what_no_image_can_be_scored_for_is_raised(fault, tmp_path):
 
 
 def test_a_model_that_returns_no_tensor_is_a_type_error(tmp_path):
-    with pytest.raises(TypeError, match="the model returned tuple, not a tensor"):
-        cg.benchmark(lambda x: (x,), Pictures(), output=tmp_path, **QUICK)
+    with pytest.raises(TypeError, match="the model returned str, in which there is no tensor"):
+        cg.benchmark(repr, Pictures(), output=tmp_path, **QUICK)
 
 
 def test_a_lack_of_memory_for_a_batch_is_no_images_fault(tmp_path):

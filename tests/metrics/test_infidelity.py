@@ -388,7 +388,7 @@ ERRORS = [
     ({"target": 5}, ValueError, r"target 5 is out of range.*0 \.\.\. 4"),
     ({"target": [0, 1]}, ValueError, r"target \[0, 1\] does not fit"),
     ({"forward_func": lambda x: NET(x).sum()}, ValueError, "1 scores for 3 examples"),
-    ({"forward_func": lambda x: (NET(x),)}, TypeError, "returned tuple, not a tensor"),
+    ({"forward_func": repr}, TypeError, "returned str, in which there is no tensor"),
     ({"attributions": MAPS[:, :, 1:]}, ValueError, r"attributions has shape \(3, 2, 5, 6\)"),
     ({"attributions": MAPS[:2]}, ValueError, r"shape \(2, 2, 6, 6\).*\(3, 2, 6, 6\)"),
     ({"attributions": (MAPS, MAPS)}, ValueError, "attributions holds 2 tensors.*hold 1"),

@@ -329,7 +329,7 @@ ERRORS = [
     ({"baselines": math.nan}, ValueError, "baselines holds NaN or infinity"),
     ({"target": None}, ValueError, "target is missing.*4 values per example"),
     ({"target": 4}, ValueError, r"target 4 is out of range.*0 \.\.\. 3"),
-    ({"forward_func": lambda x: (x,)}, TypeError, "returned tuple, not a tensor"),
+    ({"forward_func": repr}, TypeError, "returned str, in which there is no tensor"),
     (
         {"forward_func": lambda x: x.sum()[None], "target": None},
         ValueError,

@@ -27,7 +27,8 @@ class RuleAttribution(GradientAttribution):  # type: ignore[misc]  # Captum's cl
     view, or spelled by arithmetic) it is run twice in the first call, which is remembered.
 
     Args:
-        model: A module or any callable that returns a tensor of shape (N, ...).
+        model: A module or any callable that returns a tensor of shape (N, ...), or
+            what holds one (see :class:`~captum_guided_ext.ForwardPass`).
         extend_to_activations: **Non-standard**, from no paper: let GELU, SiLU and the other
             smooth or leaky activations follow the rule too, sending back
             ``max(g, 0) * f'(x)`` where ``x > 0`` for guided backprop, ``max(g, 0)`` for

@@ -27,7 +27,8 @@ class GuidedGradCam(GradientAttribution):  # type: ignore[misc]  # Captum's clas
     Selvaraju et al. 2017, arXiv:1610.02391. Costs one forward pass, where Captum makes two.
 
     Args:
-        model: A module or any callable that returns a tensor of shape (N, ...).
+        model: A module or any callable that returns a tensor of shape (N, ...), or
+            what holds one (see :class:`~captum_guided_ext.ForwardPass`).
         layer: Usually the last convolutional layer, as a module or by its dotted name. If it is
             called more than once in a forward pass, its last call counts, as in Captum.
         device_ids: The order of a ``DataParallel`` model's devices, where ``model`` is a function

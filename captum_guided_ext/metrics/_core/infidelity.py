@@ -182,7 +182,8 @@ def infidelity(
     attributions are scored.
 
     Args:
-        forward_func: A module or any callable that returns a tensor.
+        forward_func: A module or any callable that returns a tensor, or what holds one (see
+            :class:`~captum_guided_ext.ForwardPass`).
         perturb_func: A :class:`~captum_guided_ext.metrics.Perturbation`, or a function of Captum's
             form: it takes inputs whose examples are repeated, and ``baselines`` where they are
             given, and returns perturbations and perturbed inputs.

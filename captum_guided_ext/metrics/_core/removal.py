@@ -49,10 +49,10 @@ def deletion(
     attributions, so that no corner is preferred; a map of zeros is thus removed at random.
 
     Args:
-        forward_func: A module or any callable that returns a tensor. Of an output (N, classes),
-            several, the softmax probability of the target is taken: the model is to return logits
-            (of one that ends in a softmax, take the logarithm). Other outputs are taken as they
-            are.
+        forward_func: A module or any callable that returns a tensor, or what holds one (see
+            :class:`~captum_guided_ext.ForwardPass`). Of an output (N, classes), several, the
+            softmax probability of the target is taken: the model is to return logits (of one that
+            ends in a softmax, take the logarithm). Other outputs are taken as they are.
         inputs: One tensor, the examples along dimension 0.
         attributions: Of the shape of ``inputs``, or with one channel, as Grad-CAM's; or several, by
             name.
