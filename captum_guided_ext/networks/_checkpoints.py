@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from captum_guided_ext.errors import ModelError, brief, nearest
+from captum_guided_ext.networks._packages import needed
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")  # of colours and bold letters
 
 
 def from_checkpoint(key: str, entry: Any, path: Path) -> tuple[nn.Module, int]:
@@ -47,16 +50,7 @@ def from_checkpoint(key: str, entry: Any, path: Path) -> tuple[nn.Module, int]:
 
 def read_state_dict(path: Path, own: Iterable[str] = ()) -> dict[str, Tensor]:
     """Read a ``state_dict``; a prefix that all its keys have and none of ``own`` has goes."""
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        near = nearest(path.name, [p.name for p in path.parent.glob("*")])
-        raise ModelError(f"checkpoint {path} does not exist{near}") from error
-    except Exception as error:  # a damaged file raises whatever the unpickler trips over
-        raise ModelError(
-            f"checkpoint {path} cannot be read ({brief(error)}): write the parameters alone, "
-            "with torch.save(model.state_dict(), file)"
-        ) from error
+    loaded = _loaded(path)
     if isinstance(loaded, Mapping):
         inner = (loaded.get(wrapping) for wrapping in ("state_dict", "model_state_dict", "model"))
         loaded = next((found for found in inner if isinstance(found, dict)), loaded)
@@ -71,6 +65,30 @@ def read_state_dict(path: Path, own: Iterable[str] = ()) -> dict[str, Tensor]:
         if all(k.startswith(prefix) for k in loaded) and not any(k.startswith(prefix) for k in own):
             consume_prefix_in_state_dict_if_present(loaded, prefix)
     return loaded
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        if path.suffix == ".safetensors":
+            return needed("safetensors.torch", f"checkpoint {path}", "hf").load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except ModelError:
+        raise
+    except FileNotFoundError as error:
+        near = nearest(path.name, [p.name for p in path.parent.glob("*")])
+        raise ModelError(f"checkpoint {path} does not exist{near}") from error
+    except Exception as error:  # a damaged file raises whatever the unpickler trips over
+        # torch's message has escape codes and several lines; what it lacks is somewhere in it.
+        wanted = re.search(r"GLOBAL (\S+)", str(error))
+        why = (
+            f"it is a pickle that needs code, {wanted[1]}, and code from a file is not run"
+            if wanted
+            else _ESCAPES.sub("", brief(error))
+        )
+        raise ModelError(
+            f"checkpoint {path} cannot be read ({why}): write the parameters alone, "
+            "with torch.save(model.state_dict(), file)"
+        ) from error
 
 
 def fill(model: nn.Module, state: dict[str, Tensor], path: Path, name: str) -> None:
