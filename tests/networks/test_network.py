@@ -1,5 +1,6 @@
 """From a picture to a network's input: as torchvision lays it, and masks as pictures."""
 
+import math
 from functools import partial
 
 import numpy as np
@@ -11,9 +12,11 @@ from picture_files import noise
 from PIL import Image
 from torch import nn
 from torchvision import models
+from torchvision.transforms import InterpolationMode
 
 from captum_guided_ext.errors import ModelError
 from captum_guided_ext.networks import Network, Preprocessing, load_network
+from captum_guided_ext.networks._preprocessing import INTERPOLATIONS
 
 own = partial(Network, nn.Identity())
 
@@ -179,18 +182,41 @@ def test_the_preprocessing_in_words():
     [
         ({"size": 0}, "size must be 1 pixel or more, and is 0"),
         ({"crop": (4, -1)}, r"crop must be 1 pixel or more, and is \(4, -1\)"),
-        ({"std": (1, 0, 1)}, "std 1, 0, 1 must have a number for each channel, .* above 0"),
-        ({"mean": ()}, "must have a number for each channel"),
+        (
+            {"crop": (4, 4, 4)},
+            r"crop must be a whole number of pixels, or two of them, not \(4, 4, 4",
+        ),
+        ({"size": 3.5}, "size must be a whole number of pixels, or two of them, not 3.5"),
+        ({"size": "256"}, "or two of them, not '256'"),
+        ({"std": (1, 0, 1)}, "std 1, 0, 1 must be above 0 for each channel"),
+        ({"std": math.nan}, "std must be a number for each channel, or one for all, and is nan"),
+        ({"mean": ()}, r"mean must be a number for each channel, or one for all, and is \(\)"),
+        ({"mean": ("a",)}, r"and is \('a',\)"),
+        (
+            {"mean": (123.7, 116.3, 103.5), "std": (58.4, 57.1, 57.4)},
+            "mean 123.7, 116.3, 103.5 and std 58.4, 57.1, 57.4 are of pixels up to 255, .*: divide",
+        ),
         ({"mean": (1.0, 2.0)}, r"mean has 2 numbers \(1, 2\), and a picture has 3 channels"),
         (
-            {"size": 4, "interpolation": "lanzcos"},
-            "no interpolation is called 'lanzcos'; the nearest is",
+            {"interpolation": "lanzcos"},
+            "called 'lanzcos': choose from nearest, nearest-exact, bilinear, bicubic, box, hamm",
         ),
     ],
 )
 def test_preprocessing_names_what_it_cannot_use(values, words):
     with pytest.raises(ModelError, match=words):
         Preprocessing(**values)(Image.new("RGB", (6, 5)))
+
+
+def test_preprocessing_takes_lists_and_single_numbers():
+    assert Preprocessing([4, 6], mean=0.5, std=[0.1, 0.2, 0.3]) == Preprocessing(
+        (4, 6), mean=(0.5,), std=(0.1, 0.2, 0.3)
+    )
+    assert Preprocessing(mean=(-1, 0, 1)).mean == (-1, 0, 1)
+
+
+def test_the_interpolations_are_torchvisions():
+    assert tuple(mode.value for mode in InterpolationMode) == INTERPOLATIONS
 
 
 def test_category():
