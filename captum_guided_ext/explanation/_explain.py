@@ -24,7 +24,13 @@ from captum_guided_ext.explanation._explanation import Explanation, ScoredClass,
 from captum_guided_ext.explanation._explanations import Explanations
 from captum_guided_ext.explanation._given import Given, refusal
 from captum_guided_ext.explanation._shares import region_shares
-from captum_guided_ext.networks import Network, as_network, by_score, find_target
+from captum_guided_ext.networks import (
+    Network,
+    as_network,
+    by_score,
+    check_class_names,
+    find_target,
+)
 from captum_guided_ext.pictures import Mask, Photo
 
 if TYPE_CHECKING:
@@ -156,6 +162,7 @@ def _at_layer(
             f"{network.name} returned shape {tuple(forward_pass.output.shape)}, and what is "
             "explained here is one score for each class, (N, classes)"
         )
+    check_class_names(network.classes, forward_pass.output.shape[1], network.name)
     notes = [str(one.message) for one in caught]
     return [_one(network, given, forward_pass, found, target, methods, notes) for target in targets]
 

@@ -1,5 +1,6 @@
 """Networks by name, with their preprocessing, their class names and their parameters."""
 
+from captum_guided_ext.networks._class_names import check_class_names
 from captum_guided_ext.networks._loading import find_device, load_network
 from captum_guided_ext.networks._network import Network, as_network
 from captum_guided_ext.networks._preprocessing import Preprocessing
@@ -10,6 +11,7 @@ __all__ = [
     "Preprocessing",
     "as_network",
     "by_score",
+    "check_class_names",
     "find_device",
     "find_target",
     "load_network",

@@ -73,7 +73,7 @@ class Network:
             raise TypeError(f"classes is one text, {self.classes!r}: give a list of names")
         object.__setattr__(self, "classes", tuple(map(str, self.classes)))
         object.__setattr__(self, "name", self.name or _name(self.model))
-        object.__setattr__(self, "mode", self.mode or _mode(self.model))
+        object.__setattr__(self, "mode", self.mode or mode_of(self.model))
 
     @property
     def device(self) -> torch.device:
@@ -214,7 +214,8 @@ def _name(model: object) -> str:
     return str(name) if name and name != "<lambda>" else type(model).__name__
 
 
-def _mode(model: object) -> str:
+def mode_of(model: object) -> str:
+    """Return the mode of the pictures that a model takes: by its first convolution's channels."""
     modules = model.modules() if isinstance(model, nn.Module) else ()
     first = next((m for m in modules if isinstance(m, nn.Conv2d)), None)
     return "L" if first is not None and first.in_channels == 1 else "RGB"

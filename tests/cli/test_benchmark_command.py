@@ -193,7 +193,7 @@ MISTAKES = {
     "seed": ("{tmp}/pictures", ["--seed", "-1"], {}, "--seed must not be negative, and is -1"),
     "layer": ("{tmp}/pictures", ["--layer", "secnd"], {}, "'secnd'; the nearest is second"),
     "device": ("{tmp}/pictures", ["--device", "abacus"], {}, "device 'abacus' is not available"),
-    "model": ("{tmp}/pictures", [], {"model": "small_benchmark:cn"}, "no 'cn'; the nearest are"),
+    "model": ("{tmp}/pictures", [], {"model": "small_benchmark:cn"}, "no 'cn'; the nearest is cnn"),
     "target": ("{tmp}/pictures", ["--target", "best"], {}, "'best'.*label.*prediction"),
     "option": ("{tmp}/pictures", ["--sede", "1"], {}, "no option '--sede'; the nearest are --seed"),
     "output": ("{tmp}/pictures", ["--output", "{tmp}/file"], {}, "file cannot be written to"),

@@ -1,5 +1,6 @@
 """Networks by name, torchvision's and the demo's, and the device they are loaded on."""
 
+import sys
 from urllib.error import URLError
 
 import numpy as np
@@ -40,13 +41,47 @@ def test_loading_leaves_the_global_generator_alone(saved):
         ("resnet50", "none", r"has no weights 'none': choose from"),
         ("vgg16", "IMAGENET1K_FEATURES", r"choose from IMAGENET1K_V1, DEFAULT$"),
         ("demo", "IMAGENET1K_V1", r"demo has no choice of weights: leave weights='IMAGENET1K_V1'"),
-        ("nowhere:build", "V1", r"has no choice of weights: leave weights='V1' out"),
+        ("nowhere:build", "V1", r"cannot import 'nowhere'"),
+        ("os:getcwd", "V1", r"has no choice of weights: leave weights='V1' out"),
     ],
 )
 def test_unknown_names(name, weights, message):
     with pytest.raises(ModelError, match=message) as caught:
         load_network(name, weights=weights)
     assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_name_is_said_before_anything_else():
+    for name in ("resnet51", "nowhere:build"):
+        with pytest.raises(ModelError, match=r"resnet51|nowhere"):
+            load_network(name, device="tpu", checkpoint="no.pth", classes="no.txt", weights="V9")
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "extra"),
+    [("timm", "timm:resnet18", "timm"), ("transformers", "hf:someone/network", "hf")],
+)
+def test_what_is_not_installed(monkeypatch, package, name, extra):
+    monkeypatch.setitem(sys.modules, package, None)
+    words = rf'{name} comes from the package {package}, which .*"captum-guided-ext\[{extra}\]"$'
+    with pytest.raises(ModelError, match=words) as caught:
+        load_network(name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"std": 0}, "std 0 must be above 0 for each channel"),
+        ({"mean": (0.5, 0.5)}, r"mean has 2 numbers \(0.5, 0.5\), and a picture has 3 channels"),
+        ({"interpolation": "lanzcos"}, r"choose from nearest, .*bicubic, .*, lanczos$"),
+        ({"means": 1}, "a preprocessing has no 'means'; the nearest is mean"),
+        ({"xyzzy": 1}, "no 'xyzzy'; choose from size, crop, interpolation, mean, std"),
+    ],
+)
+def test_overrides_that_no_preprocessing_has(overrides, words):
+    with pytest.raises(ModelError, match=words):
+        load_network("demo", overrides=overrides)
 
 
 @pytest.fixture
