@@ -85,7 +85,7 @@ def _class_called(text: str, categories: Sequence[str]) -> int:
         if len(found) == 1:
             return found[0]
         if found:
-            some = ", ".join(f"{categories[i]} ({i})" for i in found[:9])
+            some = ", ".join(f"{categories[i]} ({i})" for i in found)
             raise ModelError(f"target {text!r} fits {len(found)} classes: {some}; give an index")
     near = nearest(text, [part for name in categories for part in (name, *_parts(name))])
     raise ModelError(f"no class is called {text!r}{near}; or give an index, prediction or top2")
