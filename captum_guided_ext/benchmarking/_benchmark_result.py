@@ -17,7 +17,7 @@ from captum_guided_ext.output import (
     Result,
     Table,
     counted,
-    png,
+    figure_bytes,
     wrapped,
 )
 
@@ -140,7 +140,7 @@ class Benchmark(Result):
             "scores.csv": rows() if there is None else None,
             "summary.csv": Table.of_rows(columns, lines).to_csv().encode(),
             "summary.json": told(),
-            "summary.png": png(self.plot()),
+            "summary.png": figure_bytes(self.plot(), "png"),
         }
 
     def _digest_of_rows(self) -> str:

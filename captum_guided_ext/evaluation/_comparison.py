@@ -22,16 +22,17 @@ from captum_guided_ext.output import (
     as_picture,
     counted,
     draw_maps,
+    figure_bytes,
     map_files,
     number,
-    png,
     versions,
+    views_of,
     wrapped,
     write_files,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.figure import Figure
 
@@ -117,12 +118,17 @@ class Comparison(Result):
             "versions": versions(),
         }
 
-    def plot(self) -> Figure:
+    def plot(self, views: Sequence[str] = ("signed",)) -> Figure:
         """Draw each picture with its maps and their scores, up to eight pictures.
 
+        Args:
+            views: How each map is drawn, a panel for each: of ``"signed"``, ``"overlay"`` and
+                ``"colours"``. One that a map does not have, such as colours of Grad-CAM's, is left
+                out; a map that has none of them is drawn signed.
+
         Raises:
-            ValueError: if the inputs are no pictures (N, 1 or 3 channels, H, W), or no method has
-                a map.
+            ValueError: if the inputs are no pictures (N, 1 or 3 channels, H, W), if no method has
+                a map, or for an unknown view.
         """
         if reason := self._why_not_drawn():
             raise ValueError(reason)
@@ -137,8 +143,14 @@ class Comparison(Result):
                 (
                     PicturePanel(f"image {image}", as_picture(self.inputs[place])),
                     [
-                        MapPanel(method_title(m), one[place], scores.get((image, m), []))
+                        MapPanel(
+                            method_title(m, self.layer),
+                            one[place],
+                            scores.get((image, m), []),
+                            view,
+                        )
                         for m, one in self.maps.items()
+                        for view in views_of(one[place], views)
                     ],
                 )
                 for place, image in enumerate(images[:_DRAWN])
@@ -191,5 +203,5 @@ class Comparison(Result):
             "comparison.json": json.dumps(self.to_dict(), indent=2).encode(),
         }
         if not self._why_not_drawn():
-            files["comparison.png"] = png(self.plot())
+            files["comparison.png"] = figure_bytes(self.plot(), "png")
         return files

@@ -16,6 +16,7 @@ from captum_guided_ext.output import (
     percent,
     sections,
     versions,
+    views_of,
 )
 
 if TYPE_CHECKING:
@@ -120,18 +121,31 @@ class Explanation(OfOnePicture):
             "versions": versions(),
         }
 
-    def plot(self) -> Figure:
-        """Draw the picture with its regions and one panel per method, each on its own scale."""
+    def plot(self, views: Sequence[str] = ("signed",)) -> Figure:
+        """Draw the picture with its regions, and the map of each method on its own scale.
+
+        Args:
+            views: How each map is drawn, a panel for each: of ``"signed"``, ``"overlay"`` and
+                ``"colours"``. One that a map does not have, such as colours of Grad-CAM's, is left
+                out; a map that has none of them is drawn signed.
+
+        Raises:
+            ValueError: for an unknown view, or for none.
+        """
         best, target = self.predictions[0], self.target
         title = f"prediction: {best.name} ({best.probability:.1%})"
         if target.index != best.index:
             title = f"explained: {target.name} ({target.probability:.1%}) · {title}"
-        return draw_maps([self.panels()], title=title, wrap=True)
+        return draw_maps([self.panels(views)], title=title, wrap=True)
 
-    def panels(self) -> tuple[PicturePanel, list[MapPanel]]:
-        """Return the picture and the maps, as they are drawn."""
-        picture = PicturePanel(self.image, self.view, list(self.masks.values()))
-        return picture, [MapPanel(method_title(method), one) for method, one in self.maps.items()]
+    def panels(self, views: Sequence[str] = ("signed",)) -> tuple[PicturePanel, list[MapPanel]]:
+        """Return the picture and the maps, as :meth:`plot` draws them."""
+        maps = [
+            MapPanel(method_title(method, self.layer), one, view=view)
+            for method, one in self.maps.items()
+            for view in views_of(one, views)
+        ]
+        return PicturePanel(self.image, self.view, self.masks), maps
 
     def _headline(self) -> str:
         probability = percent(self.target.probability)

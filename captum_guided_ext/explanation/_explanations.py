@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from captum_guided_ext.explanation._explanation import Explanation
 from captum_guided_ext.explanation._files import OfOnePicture
-from captum_guided_ext.output import Table, draw_maps
+from captum_guided_ext.output import Table, draw_maps, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,9 +47,14 @@ class Explanations(OfOnePicture, Sequence[Explanation]):
         """Return the reports, as :meth:`Explanation.to_dict` does, under ``"explanations"``."""
         return {"explanations": self._reports()}
 
-    def plot(self) -> Figure:
-        """Draw a row for each explanation: the picture, and its maps."""
-        return draw_maps([one.panels() for one in self.explanations], title=self._headline())
+    def plot(self, views: Sequence[str] = ("signed",)) -> Figure:
+        """Draw a row for each explanation: the picture, and its maps as in a single one's."""
+        targets = [one.target for one in self.explanations]
+        return draw_maps(
+            [one.panels(views) for one in self.explanations],
+            title=self._headline(),
+            row_titles=[f"{one.name} ({percent(one.probability)})" for one in targets],
+        )
 
     def _headline(self) -> str:
         asked = dict.fromkeys(one.target.name for one in self.explanations)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.output import Result, map_files, png, write_files
+from captum_guided_ext.output import Result, figure_bytes, map_files, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,7 +70,7 @@ class OfOnePicture(Result):
         del folder  # all of them are written
         stem = stem or self.stem
         return {
-            f"{stem}.png": png(self.plot()),
+            f"{stem}.png": figure_bytes(self.plot(), "png"),
             f"{stem}.json": json.dumps(self._reports(), indent=2).encode(),
         }
 

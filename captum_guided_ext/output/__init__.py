@@ -1,15 +1,8 @@
 """Tables, figures, files and where results come from. Nothing here knows what a result means."""
 
-from captum_guided_ext.output._figures import (
-    Estimate,
-    EstimatePanel,
-    MapPanel,
-    PicturePanel,
-    as_picture,
-    draw_estimates,
-    draw_maps,
-    png,
-)
+from captum_guided_ext.output._estimates import Estimate, EstimatePanel, draw_estimates
+from captum_guided_ext.output._figure_files import figure_bytes
+from captum_guided_ext.output._figures import MapPanel, PicturePanel, draw_maps
 from captum_guided_ext.output._files import (
     remove_leftovers,
     sync_folder,
@@ -28,8 +21,11 @@ from captum_guided_ext.output._provenance import (
 from captum_guided_ext.output._result import Result
 from captum_guided_ext.output._tables import Table, markdown_table, number
 from captum_guided_ext.output._text import counted, percent, sections, wrapped
+from captum_guided_ext.output._views import HOW_DRAWN, VIEWS, as_picture, map_picture, views_of
 
 __all__ = [
+    "HOW_DRAWN",
+    "VIEWS",
     "Estimate",
     "EstimatePanel",
     "MapPanel",
@@ -42,18 +38,20 @@ __all__ = [
     "described",
     "draw_estimates",
     "draw_maps",
+    "figure_bytes",
     "identity_of_data",
     "identity_of_model",
     "map_files",
+    "map_picture",
     "markdown_table",
     "number",
     "package_version",
     "percent",
-    "png",
     "remove_leftovers",
     "sections",
     "sync_folder",
     "versions",
+    "views_of",
     "wrapped",
     "writable_folder",
     "write_files",

@@ -23,7 +23,9 @@ def run(tmp_path, monkeypatch):
     """Benchmark in a new folder each time; return the scores as they are on the disk."""
     runs = []
     # It takes most of the time.
-    monkeypatch.setattr("captum_guided_ext.benchmarking._benchmark_result.png", lambda _: b"")
+    monkeypatch.setattr(
+        "captum_guided_ext.benchmarking._benchmark_result.figure_bytes", lambda *_: b""
+    )
 
     def benchmark(data, network=None, **options):
         runs.append(tmp_path / f"run-{len(runs)}")

@@ -24,7 +24,9 @@ MASKS = torch.ones(7, 8, 8, dtype=torch.bool)
 
 @pytest.fixture(autouse=True)
 def _no_figure(monkeypatch):
-    monkeypatch.setattr("captum_guided_ext.benchmarking._benchmark_result.png", lambda _: b"")
+    monkeypatch.setattr(
+        "captum_guided_ext.benchmarking._benchmark_result.figure_bytes", lambda *_: b""
+    )
 
 
 @pytest.fixture

@@ -92,7 +92,9 @@ def cnn(kind):
 
 @pytest.fixture(autouse=True)
 def _no_figure(monkeypatch):
-    monkeypatch.setattr("captum_guided_ext.benchmarking._benchmark_result.png", lambda _: b"")
+    monkeypatch.setattr(
+        "captum_guided_ext.benchmarking._benchmark_result.figure_bytes", lambda *_: b""
+    )
 
 
 @pytest.fixture(scope="module")

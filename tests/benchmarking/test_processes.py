@@ -236,6 +236,8 @@ def test_the_folder_is_kept_until_the_last_file_is_written(command, finished, mo
         tried.append(True)
         return b""
 
-    monkeypatch.setattr("captum_guided_ext.benchmarking._benchmark_result.png", draw_meanwhile)
+    monkeypatch.setattr(
+        "captum_guided_ext.benchmarking._benchmark_result.figure_bytes", draw_meanwhile
+    )
     assert cli.main(command(finished)) == 0
     assert tried

@@ -64,7 +64,9 @@ class Data:
 @pytest.fixture(autouse=True, scope="module")
 def _no_figures():
     with pytest.MonkeyPatch.context() as patch:  # they take most of the time
-        patch.setattr("captum_guided_ext.benchmarking._benchmark_result.png", lambda _: b"figure")
+        patch.setattr(
+            "captum_guided_ext.benchmarking._benchmark_result.figure_bytes", lambda *_: b"figure"
+        )
         yield
 
 

@@ -21,7 +21,7 @@ from captum_guided_ext.benchmarking._summary import SummaryLine
 from captum_guided_ext.errors import DataError
 from captum_guided_ext.evaluation import Comparison
 from captum_guided_ext.evaluation._rows import ScoreRow
-from captum_guided_ext.output import png
+from captum_guided_ext.output import figure_bytes
 
 WHY = "no rectifier"
 
@@ -157,6 +157,9 @@ def test_a_comparison_draws_every_map_and_a_benchmark_every_mean():
     shown = [(one.get_title(), one.get_xlabel()) for one in figure.axes[:6]]
     assert [title for title, _ in shown] == ["image 4", *titles, "image 7", *titles]
     assert [label for _, label in shown] == ["", "infidelity 0.3", "", "", "infidelity 2.5", ""]
+    overlays = dataclasses.replace(COMPARISON, maps=maps).plot(views=["overlay", "signed"])
+    shown = [one.get_title() for one in overlays.axes[:5]]
+    assert shown == ["image 4", *(f"{t}, {v}" for t in titles for v in ("overlay", "signed"))]
     (panel,) = BENCHMARK.plot().axes
     assert "infidelity" in panel.get_title()
     assert [label.get_text() for label in panel.get_yticklabels()] == ["Gradient"]
@@ -166,7 +169,7 @@ def test_a_metric_without_a_score_has_a_panel_that_says_so():
     line = SummaryLine(**NOTHING | {"method": "mine", "images": 0, "missing": 2, "reason": WHY,
                                     "higher_is_better": True})  # fmt: skip
     figure = dataclasses.replace(BENCHMARK, summary=(line,)).plot()
-    png(figure)  # warns where there is no room
+    figure_bytes(figure, "png")  # warns where there is no room
     (panel,) = figure.axes
     assert [text.get_text() for text in panel.texts] == ["no scores"]
     assert "higher is better" in panel.get_xlabel()
@@ -177,7 +180,7 @@ def test_numbers_of_an_axis_do_not_run_into_one_another():
              for i in range(12)]  # fmt: skip
     summary = [dataclasses.replace(line, metric=metric) for metric in "abc" for line in lines]
     figure = dataclasses.replace(BENCHMARK, summary=tuple(summary)).plot()
-    png(figure)
+    figure_bytes(figure, "png")
     for panel in figure.axes:
         low, high = panel.get_xlim()
         boxes = [label.get_window_extent() for value, label in

@@ -134,16 +134,34 @@ def test_the_figure(picture):
     own = replace(network(), classes=("left $", "right $"))
     figure = explain(own, picture, name="1$ or $2", target="right $").plot()
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
-    methods = ["Gradient", "Deconvolution", "Guided backprop", "Grad-CAM", "Guided Grad-CAM"]
-    assert titles == [r"1\$ or \$2", *methods]  # or else matplotlib takes it for mathematics
-    assert r"explained: right \$ (" in figure.get_suptitle()
-    assert r"prediction: left \$ (" in figure.get_suptitle()
+    methods = ["Gradient", "Deconvolution", "Guided backprop", "Grad-CAM at features.0"]
+    assert titles == ["1$ or $2", *methods, "Guided Grad-CAM at features.0"]
+    assert "explained: right $ (" in figure.get_suptitle()
+    assert "prediction: left $ (" in figure.get_suptitle()
     (guided,) = [a for a in figure.axes if a.get_title() == "Guided backprop"]
     (drawn,) = guided.get_images()
-    assert (drawn.norm.vmin, drawn.norm.vmax) == (-1, 1)  # one scale for every panel
-    values = np.asarray(drawn.get_array())
-    assert values[:, 12:].all()
-    assert not values[:, :12].any()
+    pixels = np.asarray(drawn.get_array())
+    assert (pixels[:, :12] == pixels[0, 0]).all()  # the colour of 0
+    assert (pixels[:, 12:] != pixels[0, 0]).any(axis=2).all()
+
+
+def test_the_views_of_a_figure(picture):
+    explanation = explain(network(), picture, methods=["guided_backprop", "grad_cam"])
+    cam = "Grad-CAM at features.0"
+    for views, expected in {
+        ("overlay",): ["Guided backprop", cam],
+        ("overlay", "signed"): ["Guided backprop, signed", "Guided backprop, overlay",
+                                f"{cam}, signed", f"{cam}, overlay"],
+        # Grad-CAM has no colours: left out beside another view, and signed where there is none
+        ("colours", "overlay"): ["Guided backprop, overlay", "Guided backprop, colours",
+                                 f"{cam}, overlay"],
+        ("colours",): ["Guided backprop, colours", f"{cam}, signed"],
+    }.items():  # fmt: skip
+        panels = explanation.plot(views=views).axes
+        titles = [axes.get_title() for axes in panels if axes.get_title()][1:]
+        assert sorted(titles) == sorted(expected)
+    with pytest.raises(ValueError, match="no view is called 'overlays'; the nearest is overlay"):
+        explanation.plot(views=["overlays"])
 
 
 def test_an_empty_map_is_said_to_be_empty(picture):

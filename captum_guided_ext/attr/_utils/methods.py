@@ -55,9 +55,15 @@ _TITLES = {
 }
 
 
-def method_title(method: str) -> str:
-    """Return what a method is called above a map; one of the caller's own by its words."""
-    return _TITLES.get(method, method.replace("_", " "))
+def method_title(method: str, layer: str | None = None) -> str:
+    """Return what a method is called above a map; one of the caller's own by its words.
+
+    Args:
+        method: Its name.
+        layer: Grad-CAM's layer, which is added to the methods that look at it. Default: none.
+    """
+    title = _TITLES.get(method, method.replace("_", " "))
+    return f"{title} at {layer}" if layer and method in LAYER_METHODS else title
 
 
 def check_methods(methods: Iterable[str], known: Collection[str] = METHODS) -> None:
