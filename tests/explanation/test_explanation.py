@@ -164,6 +164,16 @@ def test_the_views_of_a_figure(picture):
         explanation.plot(views=["overlays"])
 
 
+def test_several_explanations_are_rows_with_their_targets_as_titles(picture):
+    both = explain(network(), picture, target=[0, 1], methods=["guided_backprop", "grad_cam"])
+    figure = both.plot(views=["overlay"])
+    said = [text.get_text() for text in figure.texts]
+    for one in both:
+        assert sum(text.startswith(f"{one.target.name} (") for text in said) == 1
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert titles[1:3] == ["Guided backprop", "Grad-CAM at features.0"] == titles[4:6]
+
+
 def test_an_empty_map_is_said_to_be_empty(picture):
     negative = LeftOrRight().eval()
     with torch.no_grad():
