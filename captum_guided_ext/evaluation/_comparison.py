@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from captum_guided_ext._captum import TargetType
 
+_GIVEN = "inputs as they were given"
 _DRAWN = 8  # pictures in a figure, at the most
 
 
@@ -111,7 +112,7 @@ class Comparison(Result):
         return {
             "target": self.target.tolist() if isinstance(self.target, Tensor) else self.target,
             "layer": self.layer,
-            "preprocessing": "inputs as they were given",
+            "preprocessing": _GIVEN,
             "methods": [*self.maps, *self.reasons],
             "not_applicable": dict(self.reasons),
             "rows": [dataclasses.asdict(row) for row in self.rows],
@@ -154,7 +155,8 @@ class Comparison(Result):
                     ],
                 )
                 for place, image in enumerate(images[:_DRAWN])
-            ]
+            ],
+            caption=f"Preprocessing: {_GIVEN}.",
         )
 
     def save_maps(self, folder: str | Path) -> tuple[Path, ...]:

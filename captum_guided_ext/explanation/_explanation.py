@@ -136,7 +136,12 @@ class Explanation(OfOnePicture):
         title = f"prediction: {best.name} ({best.probability:.1%})"
         if target.index != best.index:
             title = f"explained: {target.name} ({target.probability:.1%}) · {title}"
-        return draw_maps([self.panels(views)], title=title, wrap=True)
+        return draw_maps([self.panels(views)], title=title, caption=self.caption, wrap=True)
+
+    @property
+    def caption(self) -> str:
+        """What stands below a figure: the network, and how the picture became its input."""
+        return f"Network: {self.network}. Preprocessing: {self.preprocessing}."
 
     def panels(self, views: Sequence[str] = ("signed",)) -> tuple[PicturePanel, list[MapPanel]]:
         """Return the picture and the maps, as :meth:`plot` draws them."""

@@ -53,6 +53,7 @@ class Explanations(OfOnePicture, Sequence[Explanation]):
         return draw_maps(
             [one.panels(views) for one in self.explanations],
             title=self._headline(),
+            caption=self.explanations[0].caption,
             row_titles=[f"{one.name} ({percent(one.probability)})" for one in targets],
         )
 

@@ -13,6 +13,7 @@ from captum_guided_ext.output import Result, figure_bytes, map_files, write_file
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from matplotlib.figure import Figure
     from torch import Tensor
 
 _LONGEST = 120  # bytes of a stem, so that no file system refuses a name made of it
@@ -35,20 +36,37 @@ class OfOnePicture(Result):
     def _maps(self) -> Sequence[tuple[Mapping[str, Tensor], Mapping[str, Any]]]:
         """Return the maps of each report by method, and what is true of them all."""
 
+    @abstractmethod
+    def plot(self, views: Sequence[str] = ("signed",)) -> Figure:
+        """Draw it, each map in these views."""
+
     @property
     def stem(self) -> str:
         """What its files are called by default, without their endings: the picture's name."""
         stem = Path(self._image).stem.strip(". ").replace(" ", "-")
         return stem.encode()[:_LONGEST].decode(errors="ignore") or "picture"
 
-    def save(self, folder: str | Path, *, stem: str | None = None) -> tuple[Path, ...]:
-        """Write the figure as PNG and the report as JSON, a list; as :meth:`Result.save`.
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        stem: str | None = None,
+        formats: Sequence[str] = ("png",),
+        views: Sequence[str] = ("signed",),
+    ) -> tuple[Path, ...]:
+        """Write the figure, and the report as JSON, a list; as :meth:`Result.save`.
 
         Args:
             folder: Where to.
             stem: What the files are called, without their endings. Default: the picture's name.
+            formats: Of the figure: "png", "svg", "pdf", a file each.
+            views: Of the figure, as :meth:`plot` takes them.
+
+        Raises:
+            ValueError: for an unknown format or view.
         """
-        return write_files(Path(folder), self._files(Path(folder), _checked(stem, folder)))
+        files = self._files(Path(folder), _checked(stem, folder), formats, views)
+        return write_files(Path(folder), files)
 
     def save_maps(self, folder: str | Path, *, stem: str | None = None) -> tuple[Path, ...]:
         """Write the raw maps, a file of NumPy each, and a JSON that says what each is.
@@ -66,13 +84,18 @@ class OfOnePicture(Result):
         stem = _checked(stem, folder) or self.stem
         return write_files(Path(folder), map_files(stem, self._maps(), _AXES))
 
-    def _files(self, folder: Path, stem: str | None = None) -> dict[str, bytes]:
+    def _files(
+        self,
+        folder: Path,
+        stem: str | None = None,
+        formats: Sequence[str] = ("png",),
+        views: Sequence[str] = ("signed",),
+    ) -> dict[str, bytes]:
         del folder  # all of them are written
         stem = stem or self.stem
-        return {
-            f"{stem}.png": figure_bytes(self.plot(), "png"),
-            f"{stem}.json": json.dumps(self._reports(), indent=2).encode(),
-        }
+        figure = self.plot(views)
+        files = {f"{stem}.{kind}": figure_bytes(figure, kind) for kind in formats}
+        return files | {f"{stem}.json": json.dumps(self._reports(), indent=2).encode()}
 
 
 def _checked(stem: str | None, folder: str | Path) -> str | None:

@@ -44,6 +44,8 @@ def explain_photos(
     methods: Sequence[str] = DEFAULT_METHODS,
     layer: str | Sequence[str] | None = None,
     regions: Mapping[str, Mask] | str | Path | None = None,
+    formats: Sequence[str] = ("png",),
+    views: Sequence[str] = ("signed",),
     save_maps: bool = False,
 ) -> Iterator[Explained]:
     """Explain photos one by one, and write the figure and the report of each.
@@ -59,6 +61,8 @@ def explain_photos(
         methods: As in :func:`captum_guided_ext.explain`.
         layer: As in :func:`captum_guided_ext.explain`.
         regions: As in :func:`captum_guided_ext.explain`.
+        formats: As in :meth:`Explanation.save`.
+        views: As in :meth:`Explanation.save`.
         save_maps: Write the raw maps as well.
 
     Yields:
@@ -79,7 +83,7 @@ def explain_photos(
             yield Explained(name, None, (), error)
             continue
         stem = _free(found.stem, stems)
-        files = found.save(output, stem=stem)
+        files = found.save(output, stem=stem, formats=formats, views=views)
         if save_maps:
             files += found.save_maps(output, stem=stem)
         yield Explained(name, found, files, None)

@@ -83,6 +83,7 @@ def draw_maps(
     *,
     title: str = "",
     row_titles: Sequence[str] = (),
+    caption: str = "",
     wrap: bool = False,
 ) -> Figure:
     """Draw pictures with their maps, each map on its own scale; below, what each view's scale is.
@@ -91,6 +92,7 @@ def draw_maps(
         rows: Each picture with its maps, of any number.
         title: Above all of them.
         row_titles: Above each row, one a row. Default: none.
+        caption: Below all of them.
         wrap: Put at most three panels beside one another, and not seven; a row that has more goes
             on below. Of several views, put those of a map beside one another, each in its column.
 
@@ -120,6 +122,8 @@ def draw_maps(
         if view in _TICKS:
             _draw_scale(sheet, view)
         sheet.write(HOW_DRAWN[view], 8)
+    if caption:
+        sheet.write(caption, 8)
     return sheet.finish()
 
 

@@ -260,3 +260,19 @@ def test_it_is_saved_under_the_pictures_name_or_another(halved, tmp_path, stem, 
     assert set(folder.iterdir()) == {path, report}
     with pytest.raises(DataError, match=r"'\.\./a' cannot be the name of a file in .*here"):
         halved.save(folder, stem="../a")
+
+
+def test_figures_of_several_kinds_and_views_say_the_preprocessing(halved, tmp_path):
+    files = halved.save(tmp_path, formats=("svg", "pdf"), views=("overlay", "colours"))
+    assert [file.suffix for file in files] == [".svg", ".pdf", ".json"]
+    text = files[0].read_text()
+    for words in ("Gradient, overlay", "Guided backprop, colours", "Network: halves."):
+        assert words in text
+    assert "at its own size; pixels in [0, 1], mean 0, std 1." in text
+    assert files[1].read_bytes().startswith(b"%PDF")
+    with pytest.raises(
+        ValueError, match="cannot be written as 'gif'; choose from png, sv"
+    ):
+        halved.save(tmp_path, formats=("gif",))
+    with pytest.raises(ValueError, match="no view is called 'color'; the nearest is colours"):
+        halved.save(tmp_path, views=("color",))
