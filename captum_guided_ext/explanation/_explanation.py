@@ -254,7 +254,7 @@ def _regions(explanation: Explanation) -> list[str]:
     shares = explanation.shares[explanation.main]
     width = min(max(len(share.name) for share in shares), 14)  # a longer one's line is continued
     return [
-        f"of the {explanation.main} map's magnitude; places are all shifts of the region:",
+        f"of the {explanation.main} map's magnitude; places: the same region shifted anywhere:",
         *(f"{share.mark} {share.name:<{width}}  {share.words}" for share in shares),
         "✔ more than its area, as much at 5 % of places at most: 1 region in 20 by chance",
     ]

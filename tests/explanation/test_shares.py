@@ -204,7 +204,7 @@ def test_the_report_has_a_line_for_each_region():
     explanation = SimpleNamespace(main="guided_backprop", shares={"guided_backprop": shares})
     lines = sections([("regions", _regions(explanation))]).splitlines()
     assert [line[14:] for line in lines] == [
-        "of the guided_backprop map's magnitude; places are all shifts of the region:",
+        "of the guided_backprop map's magnitude; places: the same region shifted anywhere:",
         "✔ bottom right  100 % of the map,  12 times its area, as much at   1 % of places",
         "✖ centre         20 % of the map, 0.7 times its area, as much at 100 % of places",
         "\N{EN DASH} wall          outside what the network sees",
