@@ -68,6 +68,14 @@ def test_the_page_of_limits():
     assert 0 < names["dropped"] < 1
 
 
+def test_the_page_of_ones_own_network_and_pictures(capsys):
+    found = run_blocks("examples/explain.md")["found"]
+    assert found.assumed == ("the array's numbers are RGB pixels, bytes",)
+    first, last = capsys.readouterr().out.splitlines()
+    assert "resize_size=[256]" in first
+    assert last.startswith(found.predictions[0].name)
+
+
 def test_the_page_of_differences():
     names = run_blocks("examples/differences.md")
     net, x = names["net"], torch.randn(20, 4, requires_grad=True)
