@@ -82,7 +82,7 @@ def benchmark(
             of workers are taken; its images are always visited in the order of the data set. Data
             with a true ``reads_files`` is read by one worker where no loader says otherwise.
         output: The folder for ``scores.csv``, ``summary.csv``, ``summary.json``, ``summary.png``,
-            and the rows as they come.
+            ``summary.html``, and the rows as they come.
         methods: As in :func:`captum_guided_ext.compare`.
         metrics: As in :func:`captum_guided_ext.compare`.
         target: Which class is explained: "label", the data's; or "prediction" (the same as "top1"),

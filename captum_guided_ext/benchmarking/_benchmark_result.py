@@ -7,13 +7,16 @@ import hashlib
 import json
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from captum_guided_ext.benchmarking._html_report import article
 from captum_guided_ext.benchmarking._report import draw_summary, reading, summary_tables
 from captum_guided_ext.benchmarking._summary import SummaryLine
 from captum_guided_ext.evaluation import COLUMNS, ScoreRow
 from captum_guided_ext.output import (
+    Article,
     Result,
     Table,
     counted,
@@ -78,7 +81,7 @@ class Benchmark(Result):
     def __str__(self) -> str:
         """Return the summary's tables, and how to read them."""
         tables = summary_tables(self.summary, self.level) or "no image has scores"
-        return "\n\n".join([tables, *map(wrapped, _paragraphs(self))])
+        return "\n\n".join([tables, *(wrapped(lines) for _, lines in _paragraphs(self))])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the summary with its settings; the rows are in :meth:`to_pandas`."""
@@ -119,6 +122,21 @@ class Benchmark(Result):
 
         return Table((*COLUMNS[:-1], *_OF_THE_IMAGE, COLUMNS[-1]), blocks, COLUMNS[4:])
 
+    @cached_property
+    def _drawn(self) -> bytes:
+        """The figure as a PNG file, drawn once."""
+        return figure_bytes(self.plot(), "png")
+
+    def _articles(self) -> Iterator[Article]:
+        yield article(
+            self.summary,
+            headline=self._headline(),
+            paragraphs={title: list(lines) for title, lines in _paragraphs(self)},
+            settings=self.settings,
+            level=self.level,
+            figure=lambda: self._drawn,
+        )
+
     def _files(self, folder: Path) -> dict[str, bytes | Iterable[bytes] | None]:
         lines = [dataclasses.asdict(line) for line in self.summary]
         columns = tuple(column.name for column in dataclasses.fields(SummaryLine))
@@ -139,8 +157,9 @@ class Benchmark(Result):
         return {
             "scores.csv": rows() if there is None else None,
             "summary.csv": Table.of_rows(columns, lines).to_csv().encode(),
+            "summary.html": self.to_html().encode(),
             "summary.json": told(),
-            "summary.png": figure_bytes(self.plot(), "png"),
+            "summary.png": self._drawn,
         }
 
     def _digest_of_rows(self) -> str:
@@ -164,28 +183,32 @@ def _checksum_of_rows(folder: Path, digest: str) -> int | None:
     return checksum if said == {"digest": digest, "crc32": checksum} else None
 
 
-def _paragraphs(found: Benchmark) -> Iterator[Iterable[str]]:
+def _paragraphs(found: Benchmark) -> Iterator[tuple[str, Iterable[str]]]:
     runs = len(found.settings.get("runs", ()))
-    yield reading(found.summary, found.object_area, found.level, runs)
+    yield "how to read it", reading(found.summary, found.object_area, found.level, runs)
     if found.preprocessing:
-        yield [f"preprocessing: {found.preprocessing}"]
+        yield "preprocessing", [f"preprocessing: {found.preprocessing}"]
     asked = found.settings["images"]
     if left := asked - len({*found.images, *(one.image for one in found.skipped)}):
-        yield [f"unfinished: {left} of {counted(asked, 'image')} are not scored yet"]
+        yield "unfinished", [f"unfinished: {left} of {counted(asked, 'image')} are not scored yet"]
     if missing := dict.fromkeys(map(_missing, (one for one in found.summary if one.reason))):
-        yield missing
+        yield "without a score", missing
     if notes := [
         f"{note} ({count} batch{'es' if count > 1 else ''})" for note, count in found.notes.items()
     ]:
         left = len(notes) - _NOTES
-        yield notes[:_NOTES] + ([f"and {left} notes more, in summary.json"] if left > 0 else [])
+        more = [f"and {left} notes more, in summary.json"] if left > 0 else []
+        yield "notes", notes[:_NOTES] + more
     if skipped := found.skipped:
         left = len(skipped) - _SKIPPED
-        yield [
-            f"skipped {counted(len(skipped), 'image')} that could not be scored:",
-            *(f"  {one.name}: {one.reason}" for one in skipped[:_SKIPPED]),
-            *([f"  and {left} more, in summary.json"] if left > 0 else []),
-        ]
+        yield (
+            "skipped images",
+            [
+                f"skipped {counted(len(skipped), 'image')} that could not be scored:",
+                *(f"  {one.name}: {one.reason}" for one in skipped[:_SKIPPED]),
+                *([f"  and {left} more, in summary.json"] if left > 0 else []),
+            ],
+        )
 
 
 def _missing(line: SummaryLine) -> str:

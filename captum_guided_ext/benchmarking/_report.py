@@ -99,14 +99,21 @@ def _has_gaps(line: SummaryLine) -> bool:
 
 def summary_tables(lines: Iterable[SummaryLine], level: str = "") -> str:
     """Return the summary for a terminal, a table for each metric."""
+    tables = metric_tables(lines, level)
+    return "\n\n".join(f"{title}\n{table.to_markdown()}" for title, table in tables)
+
+
+def metric_tables(lines: Iterable[SummaryLine], level: str = "") -> Iterator[tuple[str, Table]]:
+    """Yield a table for each metric, with its title."""
     by_metric: dict[str, list[SummaryLine]] = {}
     for line in lines:
         by_metric.setdefault(line.metric, []).append(line)
-    return "\n\n".join(_table_of(some, level) for some in by_metric.values())
+    for metric, some in by_metric.items():
+        better = "higher" if some[0].higher_is_better else "lower"
+        yield f"{metric} ({better} is better)", _table_of(some, level)
 
 
-def _table_of(lines: Sequence[SummaryLine], level: str) -> str:
-    better = "higher" if lines[0].higher_is_better else "lower"
+def _table_of(lines: Sequence[SummaryLine], level: str) -> Table:
     medians = any(map(_few_decide, lines))
     shared = any(
         line.shared_images is not None and line.shared_images != line.images for line in lines
@@ -128,8 +135,7 @@ def _table_of(lines: Sequence[SummaryLine], level: str) -> str:
         for line in lines
     ]
     optional = (f"over {level}", "median", "relative", "shared mean", "of all pairs", "rank")
-    table = Table.of_rows(tuple(rows[0]), rows, optional).to_markdown()
-    return f"{lines[0].metric} ({better} is better)\n{table}"
+    return Table.of_rows(tuple(rows[0]), rows, optional)
 
 
 def _rank(line: SummaryLine) -> str:

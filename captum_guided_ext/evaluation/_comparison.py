@@ -15,10 +15,15 @@ from captum_guided_ext.attr import method_title
 from captum_guided_ext.evaluation._floors import BEST_CONSTANT, FLOORS
 from captum_guided_ext.evaluation._rows import COLUMNS, ScoreRow
 from captum_guided_ext.output import (
+    Article,
+    Drawing,
     MapPanel,
     PicturePanel,
     Result,
+    Rows,
+    Section,
     Table,
+    Words,
     as_picture,
     counted,
     draw_maps,
@@ -32,7 +37,7 @@ from captum_guided_ext.output import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from matplotlib.figure import Figure
 
@@ -66,15 +71,19 @@ class Comparison(Result):
 
     def __str__(self) -> str:
         """Return a table of methods and metrics, each the mean over the images; floors last."""
+        lines = [self._means().to_markdown(), *self._best()]
+        return "\n".join([*lines, wrapped(self._lacking())]).rstrip()
+
+    def _means(self) -> Table:
+        """Return a row for each method and floor, with its mean of each metric."""
         values: dict[tuple[str, str], dict[int, float]] = {}
         for one in self.rows:
             if one.value is not None:
                 values.setdefault((one.method, one.metric), {})[one.image] = one.value
         means = {place: math.fsum(some.values()) / len(some) for place, some in values.items()}
         total = len(self._images)
-        floors = [name for name in FLOORS if any(method == name for method, _ in means)]
         rows = []
-        for method in (*self.maps, *self.reasons, *floors):
+        for method in (*self.maps, *self.reasons, *self._floors):
             row: dict[str, Any] = {"method": method}
             for metric in self._metrics:
                 scored = values.get((method, metric), {})
@@ -86,16 +95,23 @@ class Comparison(Result):
                     row[f"{metric} / constant's"] = number(mean / constant)
             rows.append(row)
         columns = dict.fromkeys(name for row in rows for name in row)
-        lines = [Table.of_rows(tuple(columns), rows).to_markdown()]
+        return Table.of_rows(tuple(columns), rows)
+
+    def _best(self) -> Iterator[str]:
+        """Yield how to read the means."""
         if self.rows:
-            lines.append(f"means over {counted(total, 'image')}")
+            yield f"means over {counted(len(self._images), 'image')}"
             best = ", ".join(
                 f"{name} {'high' if higher else 'low'}"
                 for name, higher in self.higher_is_better.items()
             )
-            lines += [f"best: {best}"] if best else []
-        if floors:
-            lines.append(f"floors, which know nothing of the network: {', '.join(floors)}")
+            if best:
+                yield f"best: {best}"
+        if self._floors:
+            yield f"floors, which know nothing of the network: {', '.join(self._floors)}"
+
+    def _lacking(self) -> list[str]:
+        """Return why a method has no map, or no score of an image."""
         missing = {
             f"{one.method} lacks {one.metric} of an image: {one.reason}"
             for one in self.rows
@@ -105,7 +121,7 @@ class Comparison(Result):
         for method, reason in self.reasons.items():
             alike.setdefault(reason, []).append(method)
         no_map = [f"no map of {', '.join(some)}: {reason}" for reason, some in alike.items()]
-        return "\n".join([*lines, wrapped([*no_map, *sorted(missing)])]).rstrip()
+        return [*no_map, *sorted(missing)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but inputs and maps, with the versions that made it."""
@@ -187,6 +203,11 @@ class Comparison(Result):
         return list(dict.fromkeys(row.image for row in self.rows))
 
     @property
+    def _floors(self) -> list[str]:
+        scored = {row.method for row in self.rows if row.value is not None}
+        return [name for name in FLOORS if name in scored]
+
+    @property
     def _metrics(self) -> list[str]:
         return list(dict.fromkeys(row.metric for row in self.rows))
 
@@ -197,6 +218,48 @@ class Comparison(Result):
 
     def _table(self) -> Table:
         return Table.of_rows(COLUMNS, [dataclasses.asdict(row) for row in self.rows], COLUMNS[4:])
+
+    def _articles(self) -> Iterator[Article]:
+        sections = [
+            Section("Scores", [Rows.of(self._means()), Words(list(self._best()))], in_short=True)
+        ]
+        if lacking := self._lacking():
+            sections.append(Section("Without a map or a score", [Words(lacking)]))
+        if not self._why_not_drawn():
+            titles = ", ".join(map(method_title, self.maps))
+            alt = f"Each picture beside its maps: {titles}; below each map its scores"
+            sections.append(
+                Section("Maps", [Drawing(lambda: figure_bytes(self.plot(), "png"), alt)])
+            )
+        about = self.to_dict()
+        settings = {name: about[name] for name in ("target", "layer", "preprocessing", "versions")}
+        sections.append(Section("Settings and versions", [Rows.of_settings(settings)]))
+        yield Article(
+            "Comparison of attribution methods", [self._headline()], sections, self._code()
+        )
+
+    def _code(self) -> str:
+        """Return Python that makes it again."""
+        arguments = {
+            "methods": [*self.maps, *self.reasons],
+            "metrics": self._metrics,
+            "target": self.to_dict()["target"],
+            "layer": self.layer,
+        }
+        lines = [f"    {name}={value!r}," for name, value in arguments.items() if value is not None]
+        return "\n".join(
+            [
+                "import captum_guided_ext as cg",
+                "",
+                "network = ...  # your network",
+                f"inputs = ...  # your batch of shape {tuple(self.inputs.shape)}",
+                "found = cg.compare(",
+                "    network, inputs,",
+                *lines,
+                ")",
+                "print(found)",
+            ]
+        )
 
     def _files(self, folder: Path) -> dict[str, bytes]:
         del folder  # all of them are written

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from captum_guided_ext.attr import method_title
 from captum_guided_ext.autograd import listed
 from captum_guided_ext.explanation._files import OfOnePicture
+from captum_guided_ext.explanation._html_report import article
 from captum_guided_ext.output import (
+    Article,
     MapPanel,
     PicturePanel,
     Table,
@@ -176,6 +178,17 @@ class Explanation(OfOnePicture):
             *("share_of_places_with_as_much", "holds_more", "seen"),
         )
         return Table.of_rows(columns, self.rows())
+
+    def _articles(self) -> Iterator[Article]:
+        yield article(
+            title=f"{self.image}: {self.target.name} ({percent(self.target.probability)})",
+            headline=_report_headline(self),
+            report={title: list(lines) for title, lines in _report(self)},
+            about=self.to_dict(),
+            panels=self.panels(),
+            shares=self.shares,
+            main=self.main,
+        )
 
     @property
     def _image(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
 from captum_guided_ext.explanation._explanation import Explanation
@@ -11,8 +11,12 @@ from captum_guided_ext.explanation._files import OfOnePicture
 from captum_guided_ext.output import Table, draw_maps, percent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from matplotlib.figure import Figure
     from torch import Tensor
+
+    from captum_guided_ext.output import Article
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,6 +73,13 @@ class Explanations(OfOnePicture, Sequence[Explanation]):
         about = [{"target": one.target.name, "layer": one.layer} for one in self.explanations]
         rows = [said | row for said, some in zip(about, tables, strict=True) for row in some]
         return Table.of_rows(columns, rows, ("layer",))
+
+    def _articles(self) -> Iterator[Article]:
+        several = len({one.layer for one in self.explanations}) > 1
+        for one in self.explanations:
+            for article in one._articles():  # noqa: SLF001 - a class beside this one
+                title = f"{article.title} at {one.layer}" if several else article.title
+                yield replace(article, title=title)
 
     @property
     def _image(self) -> str:

@@ -10,6 +10,16 @@ from captum_guided_ext.output._files import (
     write_files,
     write_whole,
 )
+from captum_guided_ext.output._html import (
+    Article,
+    Drawing,
+    Layer,
+    Layers,
+    Rows,
+    Section,
+    Share,
+    Words,
+)
 from captum_guided_ext.output._maps import map_files
 from captum_guided_ext.output._model_identity import bytes_of, identity_of_model
 from captum_guided_ext.output._provenance import (
@@ -18,20 +28,36 @@ from captum_guided_ext.output._provenance import (
     package_version,
     versions,
 )
-from captum_guided_ext.output._result import Result
+from captum_guided_ext.output._regions import is_grid
+from captum_guided_ext.output._result import Result, html_of
 from captum_guided_ext.output._tables import Table, markdown_table, number
 from captum_guided_ext.output._text import counted, percent, sections, wrapped
-from captum_guided_ext.output._views import HOW_DRAWN, VIEWS, as_picture, map_picture, views_of
+from captum_guided_ext.output._views import (
+    HOW_DRAWN,
+    VIEWS,
+    as_picture,
+    map_picture,
+    scale_pixels,
+    views_of,
+)
 
 __all__ = [
     "HOW_DRAWN",
     "VIEWS",
+    "Article",
+    "Drawing",
     "Estimate",
     "EstimatePanel",
+    "Layer",
+    "Layers",
     "MapPanel",
     "PicturePanel",
     "Result",
+    "Rows",
+    "Section",
+    "Share",
     "Table",
+    "Words",
     "as_picture",
     "bytes_of",
     "counted",
@@ -39,8 +65,10 @@ __all__ = [
     "draw_estimates",
     "draw_maps",
     "figure_bytes",
+    "html_of",
     "identity_of_data",
     "identity_of_model",
+    "is_grid",
     "map_files",
     "map_picture",
     "markdown_table",
@@ -48,6 +76,7 @@ __all__ = [
     "package_version",
     "percent",
     "remove_leftovers",
+    "scale_pixels",
     "sections",
     "sync_folder",
     "versions",

@@ -43,7 +43,7 @@ def draw_regions(axes: Axes, regions: Mapping[str, Mask], size: tuple[float, flo
                 LineCollection(lines, colors=colour, linewidths=width, capstyle="projecting"),
                 autolim=False,
             )
-    if _is_grid(shown):
+    if is_grid(shown):
         return
     for name, x, y in _places(shown, size):
         axes.text(
@@ -66,7 +66,8 @@ def _edges(mask: Mask) -> Iterator[list[tuple[float, float]]]:
                 yield [(y, x) for x, y in corners] if turned else corners
 
 
-def _is_grid(regions: Mapping[str, Mask]) -> bool:
+def is_grid(regions: Mapping[str, Mask]) -> bool:
+    """Whether regions are rectangles that cover the picture together."""
     if len(regions) < 2:  # noqa: PLR2004
         return False
     covered = np.sum([mask.astype(int) for mask in regions.values()], axis=0)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captum_guided_ext.output._files import write_files
+from captum_guided_ext.output._html import html_fragment, html_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from captum_guided_ext.output._html import Article
     from captum_guided_ext.output._tables import Table
 
 
@@ -43,11 +45,27 @@ class Result(ABC):
         """Return its rows."""
 
     @abstractmethod
+    def _articles(self) -> Iterable[Article]:
+        """Return what a page of HTML shows of it."""
+
+    @abstractmethod
     def _files(self, folder: Path) -> Mapping[str, bytes | Iterable[bytes] | None]:
         """Return the files that :meth:`save` writes to a folder, by name; large ones in pieces.
 
         None stands for one that the folder has already.
         """
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: figure and tables."""
+        return html_fragment(self._headline(), self.plot, self._articles())
+
+    def to_html(self, made_by: str = "") -> str:
+        """Return a page of HTML, a file of its own: nothing in it is loaded from elsewhere.
+
+        Args:
+            made_by: The command line that makes it again. Default: Python that does.
+        """
+        return html_of([self], made_by)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the rows as a pandas data frame.
@@ -86,3 +104,13 @@ class Result(ABC):
             DataError: if the folder cannot be written to.
         """
         return write_files(Path(folder), self._files(Path(folder)))
+
+
+def html_of(results: Iterable[Result], made_by: str = "") -> str:
+    """Return one page of HTML for several results, as :meth:`Result.to_html` for one.
+
+    Args:
+        results: At least one.
+        made_by: The command line that makes it again. Default: Python that does.
+    """
+    return html_page([article for one in results for article in one._articles()], made_by=made_by)  # noqa: SLF001

@@ -59,13 +59,18 @@ class Table:
 
     def to_markdown(self) -> str:
         """Return the rows as a Markdown table, numbers to four digits."""
+        return markdown_table(*self.cells())
+
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """Return the columns that are used, and rows as words, numbers to four digits."""
         columns = self._whole()
         used = [
             name
             for name in self.columns
             if name not in self.optional or any(one not in (None, "") for one in columns[name])
         ]
-        return markdown_table(used, zip(*(columns[name] for name in used), strict=True))
+        rows = zip(*(columns[name] for name in used), strict=True)
+        return used, [[_cell(value) for value in row] for row in rows]
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the rows as a pandas data frame.
@@ -105,7 +110,7 @@ class Table:
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Return rows as a Markdown table that is aligned for reading as it is."""
-    cells = [[_cell(value) for value in row] for row in rows]
+    cells = [[_cell(value).replace("|", "\\|") for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     numeric = [
         any(row[i] for row in cells) and all(row[i][-1:].isdigit() or not row[i] for row in cells)
@@ -134,4 +139,4 @@ def number(value: float) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return (number(value) if isinstance(value, float) else str(value)).replace("|", "\\|")
+    return number(value) if isinstance(value, float) else str(value)

@@ -392,7 +392,7 @@ def test_the_command_prints_and_writes_where_it_is_told(runs, command, tmp_path)
     both = (one.folder, runs["seed 1"].folder)
     assert command(*both) == (0, f"{together}\n", "")
     code, out, err = command(*both, "--output", tmp_path / "new")
-    names = ["scores.csv", "summary.csv", "summary.json", "summary.png"]
+    names = ["scores.csv", "summary.csv", "summary.html", "summary.json", "summary.png"]
     said = f"{', '.join(names)} are in {tmp_path / 'new'}"
     assert (code, out, err) == (0, f"{together}\n\n{said}\n", "")
     assert sorted(small.contents(tmp_path / "new")) == names

@@ -208,7 +208,8 @@ def test_files(result, tmp_path):
     if result is COMPARISON:
         name = "comparison"
     names = [f"{name}.csv", f"{name}.json", f"{name}.png"]
-    expected = names if result is COMPARISON else ["scores.csv", *names]
+    of_benchmark = ["scores.csv", names[0], "summary.html", *names[1:]]
+    expected = names if result is COMPARISON else of_benchmark
     assert result.save(folder) == tuple(folder / one for one in expected)
     assert sorted(path.name for path in folder.iterdir()) == sorted(expected)
     assert (folder / expected[0]).read_text(encoding="utf-8") == result.to_csv()
