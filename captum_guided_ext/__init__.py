@@ -4,6 +4,7 @@ What is here, in ``attr``, ``metrics`` and ``demo`` is for users, and stays. Eve
 in its ``__init__`` what the folders above it take; ``examples/api.md`` lists the public names.
 """
 
+from captum_guided_ext import _program  # noqa: F401 - first of all
 from captum_guided_ext.attr import (
     Deconvolution,
     GuidedBackprop,

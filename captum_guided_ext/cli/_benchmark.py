@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from captum_guided_ext.attr import METHODS
 from captum_guided_ext.benchmarking import benchmark, local_rank
 from captum_guided_ext.cli._parser import SKIPPED, UsageError, add_network, count, names
+from captum_guided_ext.cli._terminal import say
 from captum_guided_ext.evaluation import (
     CAPTUM_METHODS,
     DEFAULT_METRICS,
@@ -110,7 +111,8 @@ def add_command(commands: Any) -> None:
         help="processes that read pictures ahead; 0: none (default: 1 for a folder, else 0)",
     )
     add("--strict", action="store_true", help="end at the first picture that cannot be scored")
-    parser.set_defaults(run=_run, command="benchmark")
+    stopped = "; what was scored is kept, and the same command goes on from there"
+    parser.set_defaults(run=_run, command="benchmark", stopped=stopped)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -152,8 +154,8 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     if found is None:
         return 0
-    print(found)
-    print(f"\nscores.csv, summary.csv, summary.json and summary.png are in {arguments.output}")
+    say(found)
+    say(f"\nscores.csv, summary.csv, summary.json and summary.png are in {arguments.output}")
     by_torchrun = {"WORLD_SIZE", "TORCHELASTIC_RUN_ID"} & os.environ.keys()
     return SKIPPED if found.skipped and not by_torchrun else 0
 

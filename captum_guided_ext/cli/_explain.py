@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from captum_guided_ext.attr import METHODS
 from captum_guided_ext.cli._parser import SKIPPED, UsageError, add_network, names
+from captum_guided_ext.cli._terminal import say
 from captum_guided_ext.errors import DataError
 from captum_guided_ext.explanation import DEFAULT_METHODS, explain_photos
 from captum_guided_ext.networks import load_network
@@ -63,7 +64,7 @@ def add_command(commands: Any) -> None:
     explain.set_defaults(run=_run, command="explain")
 
 
-def _run(arguments: argparse.Namespace) -> int:  # noqa: C901
+def _run(arguments: argparse.Namespace) -> int:
     asked = arguments.methods
     methods = DEFAULT_METHODS if asked is None else names(asked, "method", METHODS)
     if not arguments.images and arguments.model not in (None, "demo"):
@@ -100,12 +101,12 @@ def _run(arguments: argparse.Namespace) -> int:  # noqa: C901
                 continue
             reports.append(one.found.to_dict() | {"figure": str(one.files[0])})
             if not arguments.json:
-                print(one.found)
-                print(f"{'figure':<14}{one.files[0]}\n")
+                say(one.found)
+                say(f"{'figure':<14}{one.files[0]}\n")
         if not reports:
             raise UsageError("; ".join(errors))
     if arguments.json:
-        print(json.dumps(reports, indent=2))
-    for line in errors:
-        print(line, file=sys.stderr)
+        say(json.dumps(reports, indent=2))
+    for error in errors:
+        say(error, file=sys.stderr)
     return SKIPPED if errors else 0

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from captum_guided_ext.cli._terminal import fit
 from captum_guided_ext.errors import CaptumGuidedError, nearest
 
 if TYPE_CHECKING:
@@ -21,22 +24,37 @@ class UsageError(CaptumGuidedError):
 class Parser(argparse.ArgumentParser):
     """Answers a mistake with one line that names it and the nearest valid names."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._negative_number_matcher = re.compile(r"-[\d.]")  # "-1,0,1" is no option either
+
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE_ERROR, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        line = fit(" ".join(message.split()))
+        self.exit(USAGE_ERROR, f"{self.prog}: {line} (see {self.prog} --help)\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         options = [o for action in self._actions for o in action.option_strings]
-        if self._subparsers is None:  # a mistyped option first, and only then what is missing
-            for word in args or ():
-                name = word.partition("=")[0]
-                if name.startswith("--") and not any(o.startswith(name) for o in options):
-                    self._refuse(name, options)
+        for word in args or ():  # a mistyped option first, and only then what is missing
+            name = word.partition("=")[0]
+            if name == "--" or (self._subparsers is not None and not name.startswith("-")):
+                break
+            if name.startswith("--") and not any(o.startswith(name) for o in options):
+                self._refuse(name, options)
         known, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self._refuse(unknown[0], options)
         return known, unknown
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            near = nearest(str(value), action.choices, otherwise=None)
+            self.error(f"there is no {str(action.metavar).lower()} {value!r}{near}")
+
     def _refuse(self, word: str, options: list[str]) -> NoReturn:
+        if not word.startswith("-"):
+            self.error(f"there is no place for {word!r}")
+        if Path(word).exists():
+            self.error(f"there is no option {word!r}; the file of that name is ./{word}")
         self.error(f"there is no option {word!r}{nearest(word, options, otherwise=None)}")
 
 

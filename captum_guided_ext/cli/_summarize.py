@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from captum_guided_ext.benchmarking import summarize
 from captum_guided_ext.cli._parser import UsageError
+from captum_guided_ext.cli._terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -32,10 +33,10 @@ def add_command(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     found = summarize(*arguments.folders)
-    print(found)
+    say(found)
     if arguments.output is not None:
         files = found.save(arguments.output)
-        print(f"\n{', '.join(file.name for file in files)} are in {arguments.output}")
+        say(f"\n{', '.join(file.name for file in files)} are in {arguments.output}")
     if arguments.parquet is not None:
         try:
             found.to_parquet(arguments.parquet)
