@@ -167,10 +167,11 @@ def zero_examples(maps: Sequence[Tensor]) -> list[int]:
     return (~some).nonzero().flatten().tolist()
 
 
-def warn_of_zero(what: str, examples: list[int], reason: str) -> None:
-    """Warn that ``what`` is zero everywhere for ``examples``, with the reason."""
+def warn_of_zero(what: str, examples: list[int], reason: str, *, batch: int) -> None:
+    """Warn that ``what`` is zero everywhere for ``examples`` of a batch, with the reason."""
     named = ", ".join(map(str, examples[:5])) + (", ..." if len(examples) > 5 else "")  # noqa: PLR2004
-    warn_user(f"{what} is zero everywhere in example {named}: {reason}.")
+    where = "" if batch == 1 else f" in example {named}"
+    warn_user(f"{what} is zero everywhere{where}: {reason}.")
 
 
 def warn_if_training(forward_func: Any) -> None:

@@ -360,7 +360,8 @@ class ForwardPass:
             checks.check_finite(gradient, f"the {rule.name} attribution of inputs[{index}]")
         if warn_if_zero and (zero := checks.zero_examples(gradients)):
             for examples, reason in self._why_zero(path, rule, scores, zero):
-                checks.warn_of_zero(f"the {rule.name} attribution", examples, reason)
+                what = f"the {rule.name} attribution"
+                checks.warn_of_zero(what, examples, reason, batch=len(gradients[0]))
         return gradients
 
     def _why_zero(

@@ -9,7 +9,14 @@ from torch.utils.data import DataLoader
 
 from captum_guided_ext.attr import METHODS
 from captum_guided_ext.benchmarking import benchmark, local_rank
-from captum_guided_ext.cli._parser import SKIPPED, UsageError, add_network, count, names
+from captum_guided_ext.cli._parser import (
+    SKIPPED,
+    UsageError,
+    add_network,
+    count,
+    names,
+    network_of,
+)
 from captum_guided_ext.cli._terminal import say
 from captum_guided_ext.evaluation import (
     CAPTUM_METHODS,
@@ -17,7 +24,7 @@ from captum_guided_ext.evaluation import (
     METRICS,
     LocalisationMetric,
 )
-from captum_guided_ext.networks import find_device, load_network
+from captum_guided_ext.networks import find_device
 from captum_guided_ext.pictures import PictureDataset, open_data
 
 if TYPE_CHECKING:
@@ -127,12 +134,8 @@ def _run(arguments: argparse.Namespace) -> int:
     localised = [name for name in metrics if name in LocalisationMetric().names]
     if localised and arguments.data != "demo" and arguments.masks is None:
         raise UsageError(f"--metrics {localised[0]} needs to know where the object is: --masks")
-    network = load_network(
-        arguments.model or ("demo" if arguments.data == "demo" else "resnet50"),
-        weights=arguments.weights,
-        checkpoint=arguments.checkpoint,
-        device=_device(arguments.device),
-    )
+    default = "demo" if arguments.data == "demo" else "resnet50"
+    network = network_of(arguments, default, _device(arguments.device))
     dataset = PictureDataset(pictures, network, use_labels=target == "label")
     data: PictureDataset | DataLoader[Any] = dataset
     if arguments.workers is not None:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captum_guided_ext.attr import METHODS
-from captum_guided_ext.cli._parser import SKIPPED, UsageError, add_network, names
+from captum_guided_ext.cli._parser import SKIPPED, UsageError, add_network, names, network_of
 from captum_guided_ext.cli._terminal import say
 from captum_guided_ext.errors import DataError
 from captum_guided_ext.explanation import DEFAULT_METHODS, explain_photos
-from captum_guided_ext.networks import load_network
 from captum_guided_ext.output import writable_folder
 from captum_guided_ext.pictures import demo_photo, open_photo
 
@@ -80,12 +79,8 @@ def _run(arguments: argparse.Namespace) -> int:
             errors.append(str(error))
     if errors and not photos:
         raise UsageError("; ".join(errors))
-    network = load_network(
-        arguments.model or ("resnet50" if arguments.images else "demo"),
-        weights=arguments.weights,
-        checkpoint=arguments.checkpoint,
-        device=arguments.device,
-    )
+    default = "resnet50" if arguments.images else "demo"
+    network = network_of(arguments, default, arguments.device)
     with writable_folder(Path(arguments.output)) as folder:
         for one in explain_photos(
             network,
@@ -108,5 +103,5 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say(json.dumps(reports, indent=2))
     for error in errors:
-        say(error, file=sys.stderr)
+        print(error, file=sys.stderr)
     return SKIPPED if errors else 0

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from captum_guided_ext.cli._terminal import fit
 from captum_guided_ext.errors import CaptumGuidedError, nearest
+from captum_guided_ext.networks import load_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from captum_guided_ext.networks import Network
+
 USAGE_ERROR = 2  # exit codes
 SKIPPED = 3
+_PREPROCESSING = ("size", "crop", "interpolation", "mean", "std")
 
 
 class UsageError(CaptumGuidedError):
@@ -64,8 +69,8 @@ def add_network(add: Callable[..., Any], default: str) -> None:
         "--model",
         metavar="NAME",
         help=(
-            "a torchvision classification network, 'demo', or MODULE:FACTORY for one of your own "
-            f"(default: {default})"
+            "a classification network of torchvision, timm:NAME, hf:NAME_OR_FOLDER, demo, or "
+            f"MODULE:FACTORY for one of your own (default: {default})"
         ),
     )
     add(
@@ -76,11 +81,78 @@ def add_network(add: Callable[..., Any], default: str) -> None:
     )
     add("--checkpoint", metavar="FILE", help="a local state_dict instead of a download")
     add(
+        "--classes",
+        metavar="FILE",
+        help=(
+            "what the classes are called: one name a line, or JSON (default: as the network says)"
+        ),
+    )
+    add(
+        "--size",
+        type=_size,
+        metavar="PIXELS",
+        help="resize the picture's shorter side to this, or the picture to H,W",
+    )
+    add(
+        "--crop",
+        type=_size,
+        metavar="PIXELS",
+        help="then cut a square of this side from the centre, or H,W",
+    )
+    add(
+        "--interpolation",
+        metavar="NAME",
+        help="how it is resized: nearest, bilinear, bicubic, box, hamming or lanczos",
+    )
+    add(
+        "--mean",
+        type=_per_channel,
+        metavar="R,G,B",
+        help="subtracted from pixels in [0, 1]; one number stands for all channels",
+    )
+    add("--std", type=_per_channel, metavar="R,G,B", help="divided by after that")
+    add(
         "--layer",
         metavar="NAME",
-        help="Grad-CAM's layer, dotted (default: the last feature map)",
+        help=(
+            "Grad-CAM's layer, its dotted name as in model.named_modules() (default: the last "
+            "feature map)"
+        ),
     )
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
+
+
+def network_of(arguments: argparse.Namespace, default: str, device: str) -> Network:
+    """Return the network that the options ask for."""
+    asked = {name: getattr(arguments, name) for name in _PREPROCESSING}
+    return load_network(
+        arguments.model or default,
+        weights=arguments.weights,
+        checkpoint=arguments.checkpoint,
+        device=device,
+        overrides={name: value for name, value in asked.items() if value is not None},
+        classes=arguments.classes and Path(arguments.classes),
+    )
+
+
+def _size(text: str) -> int | tuple[int, int]:
+    sides = text.split(",")
+    if len(sides) > 2:  # noqa: PLR2004 - height and width
+        raise argparse.ArgumentTypeError(f"{text!r} must be one number of pixels, or two: H,W")
+    height, width = count(sides[0]), count(sides[-1])
+    return height if len(sides) == 1 else (height, width)
+
+
+def _per_channel(text: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(one) for one in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, 3) or not all(map(math.isfinite, numbers)):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be one number, or one for each of R,G,B with commas between"
+        )
+    return numbers
 
 
 def count(text: str) -> int:

@@ -68,7 +68,7 @@ def test_names_are_looked_up_exactly_first():
 
 # --- layers that there are not ----------------------------------------------------------------
 
-FIRST = "the first are first, first.0, first.1"
+ALL = "choose from first, first.0, first.1, second, second.0, second.1, head"
 
 
 @pytest.mark.parametrize(
@@ -78,14 +78,21 @@ FIRST = "the first are first, first.0, first.1"
         ("Second", ["'Second'; the nearest are ", "second"]),
         ("second.2", ["'second.2'; the nearest are ", "second."]),
         ("heads", ["'heads'; the nearest is ", "head"]),
-        ("zzz", ["'zzz'; " + FIRST]),
-        ("", ["''; " + FIRST]),
+        ("zzz", ["'zzz'; " + ALL]),
+        ("", ["''; " + ALL]),
     ],
 )
 @each_class
 def test_a_misspelled_layer(method, model, layer, words):
     with fails(ModelError, "TwoParts has no layer ", *words):
         method(model, layer)
+
+
+@each_class
+def test_a_misspelled_layer_of_a_large_network(method):
+    large = nn.Sequential(*[nn.ReLU() for _ in range(31)])
+    with fails(ModelError, "layer 'zzz'; the first are 0, 1, 2, 3, 4 (model.named_modules() lists"):
+        method(large, "zzz")
 
 
 @each_class

@@ -52,7 +52,8 @@ def grad_cam(
     cam = F.relu((weights * activation).sum(dim=1, keepdim=True))
     check_finite(cam, "the Grad-CAM")
     if zero := zero_examples([cam]):
-        warn_of_zero("the Grad-CAM", zero, _why_zero(gradient[zero], activation[zero]))
+        reason = _why_zero(gradient[zero], activation[zero])
+        warn_of_zero("the Grad-CAM", zero, reason, batch=len(cam))
     return cam
 
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from captum_guided_ext.autograd import Call
 
 
+_FEW = 30  # layers that a line can list
+
+
 def resolve_layer(model: object, layer: nn.Module | str) -> nn.Module:
     """Return ``layer`` of ``model``, given as the module itself or by its dotted name.
 
@@ -40,8 +43,9 @@ def resolve_layer(model: object, layer: nn.Module | str) -> nn.Module:
     for name, module in list(named.items()):
         named.setdefault(_without_wrappers(name), module)
     if layer not in named:
-        near = nearest(layer, named, otherwise=5)
-        raise ModelError(f"{type(model).__name__} has no layer {layer!r}{near}")
+        near = nearest(layer, named, otherwise=None if len(named) <= _FEW else 5)
+        where = " (model.named_modules() lists them)" if len(named) > _FEW else ""
+        raise ModelError(f"{type(model).__name__} has no layer {layer!r}{near}{where}")
     return named[layer]
 
 
