@@ -45,6 +45,7 @@ __all__ = [
     "TargetError",
     "TargetRangeError",
     "brief",
+    "is_lack_of_memory",
     "nearest",
     "users_line",
     "warn_user",
@@ -123,6 +124,14 @@ def brief(error: BaseException) -> str:
     """Return an error's kind and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory was lacking, of a GPU or of the machine."""
+    is_torchs = isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(
+        error
+    )
+    return isinstance(error, MemoryError) or is_torchs
 
 
 def warn_user(message: str) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from captum_guided_ext.benchmarking._items import Item, WrongSizeError
 from captum_guided_ext.benchmarking._records import BatchRecord, ScoredImage, SkippedImage
-from captum_guided_ext.errors import CaptumGuidedError, DataError, brief
+from captum_guided_ext.errors import CaptumGuidedError, DataError, brief, is_lack_of_memory
 from captum_guided_ext.evaluation import compare_methods
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 _CANARIES = 3
 _NOT_FINITE = "NaN or infinity"
 _OTHER_SIZE = (
-    "pictures of another size than the first were skipped: give the network a resize_size and a "
-    "crop_size, so that all inputs are alike"
+    "pictures of another size than the first were skipped: give the network one size, by --size "
+    "and --crop or by its transform, so that all inputs are alike"
 )
 
 Items = Mapping[int, Item]
@@ -204,9 +204,23 @@ class Scorer:
         self._raise(f"image {image} ({self.run.name(image)})", faults[image])
 
     def _raise(self, where: str, error: Exception) -> NoReturn:
-        if isinstance(error, (ValueError, RuntimeError)) and not isinstance(error, TypeError):
-            raise DataError(f"{where}: {error}") from error
-        raise error
+        if isinstance(error, CaptumGuidedError) and isinstance(error, TypeError):
+            raise error  # what the model returns is no image's matter
+        raise DataError(f"{where}: {_reason(error)}{self._advice(error)}") from error
+
+    def _advice(self, error: Exception) -> str:
+        """Return what to do about an error that does not say so itself."""
+        if isinstance(error, (CaptumGuidedError, TypeError)):
+            return ""
+        if is_lack_of_memory(error):
+            return (
+                "; fewer at a time need less: batch_size and max_examples_per_batch (--batch-size, "
+                "--max-examples)"
+            )
+        return (
+            f"; the network was given {self.run.form}, which --size and --crop or its transform "
+            "change"
+        )
 
 
 def _reason(error: Exception) -> str:

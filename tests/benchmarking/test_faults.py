@@ -119,7 +119,9 @@ def test_a_bad_image_is_left_out_and_named(fault, metrics, clean, tmp_path):
         if key[0] != BAD and key[2] in metrics
     }  # fmt: skip
     assert small.values(found.rows) == pytest.approx(expected, rel=1e-4, abs=1e-4)
-    assert any("resize_size and a crop_size" in note for note in found.notes) == (fault == "shape")
+    assert any("by --size and --crop or by its transform" in note for note in found.notes) == (
+        fault == "shape"
+    )
     with pytest.raises(DataError, match=rf"image {BAD} \({BAD}\): .*{reason.strip('^$')}"):
         cg.benchmark(
             network(), Pictures(spoil), output=tmp_path / "strict", strict=True, **options
@@ -148,6 +150,23 @@ def test_a_model_that_returns_no_tensor_is_a_type_error(tmp_path):
         cg.benchmark(repr, Pictures(), output=tmp_path, **QUICK)
 
 
+def test_a_model_that_returns_no_scores_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"image 0 \(0\): TypeError: .* returned dtype torch.int64"):
+        cg.benchmark(lambda x: x.mean((2, 3)).long(), Pictures(), output=tmp_path, **QUICK)
+
+
+@pytest.mark.parametrize("error", [AssertionError("Expected 32!"), KeyError("Expected 32!")])
+def test_what_a_model_raises_for_each_input_is_said_with_the_input(error, tmp_path):
+    def model(_):
+        raise error
+
+    words = (
+        rf"image 0 \(0\): {type(error).__name__}: .*Expected 32!.*given float32 3 x 8 x 8, .*--size"
+    )
+    with pytest.raises(DataError, match=words):
+        cg.benchmark(model, Pictures(), output=tmp_path, **QUICK)
+
+
 def test_a_lack_of_memory_for_a_batch_is_no_images_fault(tmp_path):
     network = small.cnn()
 
@@ -156,7 +175,7 @@ def test_a_lack_of_memory_for_a_batch_is_no_images_fault(tmp_path):
             raise torch.OutOfMemoryError("out of memory")
         return network(x)
 
-    with pytest.raises(DataError, match=r"images 0 \(0\) to 2 \(2\): out of memory"):
+    with pytest.raises(DataError, match=r"images 0 .0. to 2 .2.: OutOfM.*: out of m.*--batch-size"):
         cg.benchmark(model, Pictures(), output=tmp_path, **QUICK)
 
 

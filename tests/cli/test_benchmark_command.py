@@ -139,7 +139,7 @@ def test_pictures_of_another_size_are_skipped_with_advice(program, tmp_path):
     code, out, _ = program(data, "--workers", "0")
     assert code == 3
     assert "1/1.png: its input is float32 3 x 8 x 9, and that of the first image float32 3 x" in out
-    assert "give the network a resize_size and a crop_size" in " ".join(out.split())
+    assert "give the network one size, by --size and --crop" in " ".join(out.split())
     scores = (tmp_path / "out" / "scores.csv").read_text()
     (tmp_path / "out").rename(tmp_path / "before")
     assert program(data)[0] == 3  # read ahead by one worker
