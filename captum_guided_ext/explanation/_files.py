@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.output import Result, figure_bytes, map_files, write_files
+from captum_guided_ext.output import Result, figure_bytes, file_stem, map_files, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-_LONGEST = 120  # bytes of a stem, so that no file system refuses a name made of it
 _AXES = ("channel", "row", "column")
 
 
@@ -43,8 +42,7 @@ class OfOnePicture(Result):
     @property
     def stem(self) -> str:
         """What its files are called by default, without their endings: the picture's name."""
-        stem = Path(self._image).stem.strip(". ").replace(" ", "-")
-        return stem.encode()[:_LONGEST].decode(errors="ignore") or "picture"
+        return file_stem(self._image)
 
     def save(
         self,

@@ -22,6 +22,7 @@ from captum_guided_ext.output._html import (
 )
 from captum_guided_ext.output._maps import map_files
 from captum_guided_ext.output._model_identity import bytes_of, identity_of_model
+from captum_guided_ext.output._names import file_stem
 from captum_guided_ext.output._provenance import (
     described,
     identity_of_data,
@@ -65,6 +66,7 @@ __all__ = [
     "draw_estimates",
     "draw_maps",
     "figure_bytes",
+    "file_stem",
     "html_of",
     "identity_of_data",
     "identity_of_model",

@@ -1,0 +1,26 @@
+"""What files are called that belong to a picture."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import PurePath
+
+_UNFIT = re.compile(r'[\s\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff/\\:*?"<>|]+')
+_MOST_BYTES = 120  # file systems take 255, and endings and the names of maps are still to come
+
+
+def file_stem(name: str) -> str:
+    """Return what files that belong to a picture are called, without their endings.
+
+    Characters that some system does not take in a name, and white space, become "-". A long name is
+    cut, and ends in a digest of the whole.
+
+    Args:
+        name: The picture's, with or without an ending.
+    """
+    stem = _UNFIT.sub("-", PurePath(name).stem.strip(". ")).strip("-") or "picture"
+    if len(stem.encode()) <= _MOST_BYTES:
+        return stem
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{stem.encode()[:_MOST_BYTES].decode(errors='ignore')}-{digest}"
