@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 import warnings
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from captum_guided_ext._program import INTERRUPTED, NAME, loaded
 from captum_guided_ext.cli import _benchmark, _explain, _summarize
 from captum_guided_ext.cli._parser import USAGE_ERROR, Parser
-from captum_guided_ext.cli._terminal import complain, let_go, set_up
+from captum_guided_ext.cli._terminal import WITH_TRACEBACK, complain, let_go, set_up
 from captum_guided_ext.errors import CaptumGuidedError, OtherProcessError, brief
 from captum_guided_ext.output import versions
 
@@ -23,7 +22,6 @@ __all__ = ["main"]
 
 _FAILED = 1
 _NOBODY_READS = 141
-_WITH_TRACEBACK = "CAPTUM_GUIDED_TRACEBACK"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,12 +64,11 @@ def _ended(argv: Sequence[str]) -> int:
         complain(command, f"stopped by Ctrl-C{hint}")
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - nothing may reach the user as a traceback
-        if os.environ.get(_WITH_TRACEBACK):
-            traceback.print_exc()
         if isinstance(error, CaptumGuidedError):
-            complain(command, str(error))
+            complain(command, str(error), error)
             return USAGE_ERROR
-        complain(command, str(error) if isinstance(error, OtherProcessError) else _bug(error))
+        is_told = isinstance(error, OtherProcessError)
+        complain(command, str(error) if is_told else _bug(error), error)
         return _FAILED
     return code
 
@@ -80,7 +77,7 @@ def _bug(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return (
-        f"internal error: {brief(error)}{where}: please report it, with what {_WITH_TRACEBACK}=1 "
+        f"internal error: {brief(error)}{where}: please report it, with what {WITH_TRACEBACK}=1 "
         "in the environment adds to this line"
     )
 

@@ -10,12 +10,12 @@ from torch.utils.data import DataLoader
 from captum_guided_ext.attr import METHODS
 from captum_guided_ext.benchmarking import benchmark, local_rank
 from captum_guided_ext.cli._parser import (
-    SKIPPED,
     UsageError,
     add_network,
     count,
     names,
     network_of,
+    skipped,
 )
 from captum_guided_ext.cli._terminal import say
 from captum_guided_ext.evaluation import (
@@ -159,8 +159,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     say(found)
     say(f"\nscores.csv, summary.csv, summary.json and summary.png are in {arguments.output}")
-    by_torchrun = {"WORLD_SIZE", "TORCHELASTIC_RUN_ID"} & os.environ.keys()
-    return SKIPPED if found.skipped and not by_torchrun else 0
+    return skipped() if found.skipped else 0
 
 
 def _device(name: str) -> str:

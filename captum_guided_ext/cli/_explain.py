@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captum_guided_ext.attr import METHODS
-from captum_guided_ext.cli._parser import SKIPPED, UsageError, add_network, names, network_of
-from captum_guided_ext.cli._terminal import say
+from captum_guided_ext.cli._parser import (
+    SEVERAL,
+    USAGE_ERROR,
+    UsageError,
+    add_network,
+    names,
+    network_of,
+    skipped,
+)
+from captum_guided_ext.cli._terminal import NAME, complain, say
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.explanation import DEFAULT_METHODS, explain_photos
-from captum_guided_ext.output import writable_folder
+from captum_guided_ext.explanation import DEFAULT_METHODS, Explanations, explain_photos
+from captum_guided_ext.output import counted, writable_folder
 from captum_guided_ext.pictures import demo_photo, open_photo
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping, Sequence
+
+_NAMED = 5  # of the photos of one reason
 
 
 def add_command(commands: Any) -> None:
@@ -33,14 +43,14 @@ def add_command(commands: Any) -> None:
     )
     add = explain.add_argument
     add("images", nargs="*", metavar="PHOTO", help="picture files")
-    add_network(add, "resnet50 for a photo, demo without one")
+    add_network(add, "resnet50 for a photo, demo without one", layers=True)
     add(
         "--target",
-        default="prediction",
+        action="append",
         metavar="CLASS",
         help=(
             "the class to explain: a name, an index, prediction or top1, top2, ... "
-            "(default: %(default)s)"
+            f"(default: prediction){SEVERAL}"
         ),
     )
     add(
@@ -59,7 +69,8 @@ def add_command(commands: Any) -> None:
         metavar="FOLDER",
         help="where the figure and the report go, as PNG and JSON (default: %(default)s)",
     )
-    add("--json", action="store_true", help="print the report as JSON")
+    add("--save-maps", action="store_true", help="write the raw maps as well, as .npy and JSON")
+    add("--json", action="store_true", help="print the reports as JSON, a list")
     explain.set_defaults(run=_run, command="explain")
 
 
@@ -68,40 +79,66 @@ def _run(arguments: argparse.Namespace) -> int:
     methods = DEFAULT_METHODS if asked is None else names(asked, "method", METHODS)
     if not arguments.images and arguments.model not in (None, "demo"):
         raise UsageError(f"--model {arguments.model} needs a photo to look at: name one")
-    reports: list[Any] = []
-    errors: list[str] = []
-    photos: list[str] = []
-    for name in arguments.images:  # before anything is downloaded
-        try:
-            open_photo(name, regions=arguments.regions)
-            photos.append(name)
-        except DataError as error:
-            errors.append(str(error))
-    if errors and not photos:
-        raise UsageError("; ".join(errors))
-    default = "resnet50" if arguments.images else "demo"
-    network = network_of(arguments, default, arguments.device)
+    photos = arguments.images
+    left_out = _until_one_opens(photos, arguments.regions)
+    if photos and len(left_out) == len(photos):
+        return _told(left_out, len(photos))
+    network = network_of(arguments, "resnet50" if photos else "demo", arguments.device)
+    left_out, reports = {}, []
     with writable_folder(Path(arguments.output)) as folder:
-        for one in explain_photos(
+        for photo, found, files, error in explain_photos(
             network,
             photos or [demo_photo(regions=arguments.regions)],
             output=folder,
-            target=arguments.target,
+            target=_one_or_several(arguments.target) or "prediction",
             methods=methods,
-            layer=arguments.layer,
+            layer=_one_or_several(arguments.layer),
             regions=arguments.regions if photos else None,
+            save_maps=arguments.save_maps,
         ):
-            if one.found is None:
-                errors.append(f"{one.photo}: {one.error}")
+            if found is None:
+                left_out[photo] = error
                 continue
-            reports.append(one.found.to_dict() | {"figure": str(one.files[0])})
+            several = found if isinstance(found, Explanations) else [found]
+            reports += [one.to_dict() | {"figure": str(files[0])} for one in several]
             if not arguments.json:
-                say(one.found)
-                say(f"{'figure':<14}{one.files[0]}\n")
-        if not reports:
-            raise UsageError("; ".join(errors))
-    if arguments.json:
+                say(f"{found}\n{'figure':<14}{files[0]}\n")
+    if arguments.json and reports:
         say(json.dumps(reports, indent=2))
-    for error in errors:
-        print(error, file=sys.stderr)
-    return SKIPPED if errors else 0
+    return _told(left_out, max(len(photos), 1))
+
+
+def _until_one_opens(photos: Sequence[str], regions: str | None) -> dict[str, Exception]:
+    """Return why the first photos cannot be used: before anything is downloaded."""
+    why: dict[str, Exception] = {}
+    for photo in photos:
+        try:
+            open_photo(photo, regions=regions)
+        except DataError as error:
+            why[photo] = error
+        else:
+            break
+    return why
+
+
+def _told(left_out: Mapping[str, Exception], photos: int) -> int:
+    """Say which of the photos were left out, those of one reason together; return the exit code."""
+    command = f"{NAME} explain"
+    together: dict[str, list[str]] = {}
+    for photo, error in left_out.items():
+        together.setdefault(str(error), []).append(photo)
+    for reason, of in together.items():
+        is_named = len(of) == photos or of[0] in reason
+        which = "" if is_named else f"{', '.join(of[:_NAMED])}{', ...' * (len(of) > _NAMED)}: "
+        complain(command, f"{which}{reason}", left_out[of[0]])
+    if not left_out:
+        return 0
+    if len(left_out) == photos:
+        return USAGE_ERROR
+    complain(command, f"{len(left_out)} of {counted(photos, 'photo')} left out")
+    return skipped()
+
+
+def _one_or_several(asked: Sequence[str] | None) -> Any:
+    """Return what an option was given, a list if it was given several times."""
+    return asked[0] if asked and len(asked) == 1 else asked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,9 +18,14 @@ if TYPE_CHECKING:
 
     from captum_guided_ext.networks import Network
 
-USAGE_ERROR = 2  # exit codes
-SKIPPED = 3
+USAGE_ERROR = 2  # an exit code
+SEVERAL = "; given several times: side by side in one figure"
 _PREPROCESSING = ("size", "crop", "interpolation", "mean", "std")
+
+
+def skipped() -> int:
+    """Return the exit code where pictures were left out: under torchrun, 3 would be a failure."""
+    return 0 if {"WORLD_SIZE", "TORCHELASTIC_RUN_ID"} & os.environ.keys() else 3
 
 
 class UsageError(CaptumGuidedError):
@@ -63,8 +69,14 @@ class Parser(argparse.ArgumentParser):
         self.error(f"there is no option {word!r}{nearest(word, options, otherwise=None)}")
 
 
-def add_network(add: Callable[..., Any], default: str) -> None:
-    """Add the options that say which network it is; ``default`` says it in words."""
+def add_network(add: Callable[..., Any], default: str, *, layers: bool = False) -> None:
+    """Add the options that say which network it is.
+
+    Args:
+        add: Adds an option.
+        default: Which network it is otherwise, in words.
+        layers: Whether there may be several.
+    """
     add(
         "--model",
         metavar="NAME",
@@ -113,10 +125,11 @@ def add_network(add: Callable[..., Any], default: str) -> None:
     add("--std", type=_per_channel, metavar="R,G,B", help="divided by after that")
     add(
         "--layer",
+        action="append" if layers else "store",
         metavar="NAME",
         help=(
             "Grad-CAM's layer, its dotted name as in model.named_modules() (default: the last "
-            "feature map)"
+            f"feature map){SEVERAL if layers else ''}"
         ),
     )
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")

@@ -6,10 +6,13 @@ import codecs
 import os
 import re
 import sys
+import traceback
 from contextlib import suppress
 
 from captum_guided_ext._program import NAME
 from captum_guided_ext.errors import DataError
+
+WITH_TRACEBACK = "CAPTUM_GUIDED_TRACEBACK"  # in the environment
 
 # Control characters, those that turn the direction of writing, and halves of characters: the names
 # of files may hold all of them.
@@ -40,9 +43,14 @@ def say(what: object) -> None:
         raise DataError(f"standard output cannot be written to: {error.strerror}") from error
 
 
-def complain(command: str, message: str) -> None:
-    """Print one line to standard error; where nobody reads it, nothing is to be done."""
+def complain(command: str, message: str, error: Exception | None = None) -> None:
+    """Print one line to standard error, and the traceback of an error if that is wanted.
+
+    Where nobody reads it, nothing is to be done.
+    """
     with suppress(OSError):
+        if error is not None and os.environ.get(WITH_TRACEBACK):
+            traceback.print_exception(error)
         print(f"{command}: {fit(' '.join(message.split()))}", file=sys.stderr, flush=True)
 
 

@@ -146,25 +146,29 @@ def _at_layer(
 ) -> list[Explanation]:
     """Explain several classes, with Grad-CAM at one layer, from one forward pass."""
     chosen = None if layer is None else find_layer(network.model, layer)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             if any(method in LAYER_METHODS for method in methods):
                 forward_pass, found = run_at_layer(network.model, given.x, layer=chosen)
             else:
                 forward_pass, found = ForwardPass(network.model, given.x), FoundLayer()
-        except CaptumGuidedError:
-            raise
-        except Exception as error:  # somebody's network may raise anything
-            raise refusal(network, given.x, error) from error
-    if forward_pass.output.dim() != 2:  # noqa: PLR2004 - (examples, classes)
+        _check_scores(network, forward_pass.output)
+        notes = [str(one.message) for one in caught]
+        return [_one(network, given, forward_pass, found, one, methods, notes) for one in targets]
+    except CaptumGuidedError:
+        raise
+    except Exception as error:  # somebody's network may raise anything, on the way back as well
+        raise refusal(network, given.x, error) from error
+
+
+def _check_scores(network: Network, output: Tensor) -> None:
+    if output.dim() != 2:  # noqa: PLR2004 - (examples, classes)
         raise ModelError(
-            f"{network.name} returned shape {tuple(forward_pass.output.shape)}, and what is "
-            "explained here is one score for each class, (N, classes)"
+            f"{network.name} returned shape {tuple(output.shape)}, and what is explained here is "
+            "one score for each class, (N, classes)"
         )
-    check_class_names(network.classes, forward_pass.output.shape[1], network.name)
-    notes = [str(one.message) for one in caught]
-    return [_one(network, given, forward_pass, found, target, methods, notes) for target in targets]
+    check_class_names(network.classes, output.shape[1], network.name)
 
 
 def _one(

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from captum_guided_ext.errors import DataError, ModelError, brief
+from captum_guided_ext.errors import DataError, ModelError, brief, is_lack_of_memory
 from captum_guided_ext.output import as_picture
 from captum_guided_ext.pictures import (
     Photo,
@@ -205,8 +205,10 @@ def _mask(name: str, given: Any, size: tuple[int, int]) -> Mask:
 def refusal(network: Network, x: Tensor, error: Exception) -> DataError:
     """Return the error for a network that fails on an input, with what to do."""
     shape = " x ".join(map(str, x.shape[1:]))
+    advice = "If it wants another size, say so"
+    if is_lack_of_memory(error):
+        advice = "A smaller input needs less memory"
     return DataError(
         f"{network.name} fails on an input of {shape} ({brief(error)}); its preprocessing is: "
-        f"{network.preprocessing}. If it wants another size, say so: --size and --crop, or "
-        "Network(model, transform=...)"
+        f"{network.preprocessing}. {advice}: --size and --crop, or Network(model, transform=...)"
     )

@@ -6,7 +6,7 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from captum_guided_ext.errors import DataError
+from captum_guided_ext.errors import CaptumGuidedError, DataError
 from captum_guided_ext.explanation._explain import DEFAULT_METHODS, explain
 from captum_guided_ext.pictures import Photo
 
@@ -32,7 +32,7 @@ class Explained(NamedTuple):
     photo: str
     found: Explanation | Explanations | None
     files: tuple[Path, ...]
-    error: DataError | None
+    error: CaptumGuidedError | None
 
 
 def explain_photos(
@@ -50,7 +50,9 @@ def explain_photos(
 ) -> Iterator[Explained]:
     """Explain photos one by one, and write the figure and the report of each.
 
-    A photo that cannot be used is named, and the others are explained.
+    A photo that cannot be used is named, and the others are explained. What two of them fail for in
+    the same words, while none succeeds, is no photo's fault and is raised, such as a class that is
+    not there; a picture that cannot be read is always its own.
 
     Args:
         network: As in :func:`captum_guided_ext.explain`.
@@ -73,13 +75,18 @@ def explain_photos(
             :func:`captum_guided_ext.explain`; for a folder that cannot be written to.
     """
     stems: set[str] = set()
+    fault = None  # perhaps not the photo's own
     for given in [photos] if isinstance(photos, (str, Path, Photo)) else photos:
         name = given.name if isinstance(given, Photo) else str(given)
         try:
             found = explain(
                 network, given, target=target, methods=methods, layer=layer, regions=regions
             )
-        except DataError as error:
+        except CaptumGuidedError as error:
+            if not stems and not isinstance(error, DataError):
+                if str(error) == fault:
+                    raise
+                fault = str(error)
             yield Explained(name, None, (), error)
             continue
         stem = _free(found.stem, stems)
