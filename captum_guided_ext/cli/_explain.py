@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from captum_guided_ext._program import NAME
 from captum_guided_ext.attr import METHODS
 from captum_guided_ext.cli._parser import (
     SEVERAL,
@@ -16,7 +17,7 @@ from captum_guided_ext.cli._parser import (
     network_of,
     skipped,
 )
-from captum_guided_ext.cli._terminal import NAME, complain, say
+from captum_guided_ext.cli._terminal import complain, say
 from captum_guided_ext.errors import DataError
 from captum_guided_ext.explanation import DEFAULT_METHODS, Explanations, explain_photos
 from captum_guided_ext.output import counted, writable_folder
@@ -96,8 +97,9 @@ def _run(arguments: argparse.Namespace) -> int:
             regions=arguments.regions if photos else None,
             save_maps=arguments.save_maps,
         ):
-            if found is None:
+            if error is not None:
                 left_out[photo] = error
+            if found is None:
                 continue
             several = found if isinstance(found, Explanations) else [found]
             reports += [one.to_dict() | {"figure": str(files[0])} for one in several]
