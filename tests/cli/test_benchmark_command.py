@@ -2,8 +2,10 @@
 
 import functools
 import json
+import os
 import platform
 import re
+import shutil
 
 import captum
 import numpy as np
@@ -144,6 +146,33 @@ def test_pictures_of_another_size_are_skipped_with_advice(program, tmp_path):
     (tmp_path / "out").rename(tmp_path / "before")
     assert program(data)[0] == 3  # read ahead by one worker
     assert (tmp_path / "out" / "scores.csv").read_text() == scores
+
+
+def test_any_name_of_a_file(program, tmp_path):
+    data = small.save_pictures(tmp_path / "data", 2, labels=())
+    names = [
+        b"caf\xe9",
+        b"a" * 251,
+        b"new\nline\t",
+        b"esc\x1b[31m\x07",
+        "😀".encode(),
+        b"$x_{ | <i>",
+    ]
+    for number, name in enumerate(names):
+        path = data / os.fsdecode(name + b".png")
+        if number % 2:
+            shutil.copy(data / "0.png", path)
+        else:
+            path.write_text("no picture")
+    code, out, err = program(data, *small.FEW)
+    assert (code, "Traceback" in err) == (3, False)
+    assert all(line.isprintable() for line in out.splitlines())
+    assert "skipped 3 images" in out
+    folder = tmp_path / "out"
+    rows = small.table((folder / "scores.csv").read_text(encoding="utf-8"))
+    assert len({row["name"] for row in rows}) == 5
+    skipped = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["skipped"]
+    assert len({one["name"].encode() for one in skipped}) == 3
 
 
 def test_nothing_but_unreadable_pictures(program, tmp_path):

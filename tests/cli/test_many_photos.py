@@ -1,0 +1,268 @@
+"""``captum-guided explain`` of photos and networks that do not fit: named, the rest go on."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from picture_files import noise, save
+
+from captum_guided_ext import cli
+
+NETS = """
+import torch
+from torch import nn
+from torchvision import models
+
+def fixed():
+    return models.VisionTransformer(
+        image_size=16, patch_size=8, num_layers=1, num_heads=2, hidden_dim=8, mlp_dim=8,
+        num_classes=5,
+    )
+
+def flat():
+    layers = nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 16 * 16, 5)
+    return nn.Sequential(*layers)
+
+def dense():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+
+class Raising(nn.Module):
+    def __init__(self, error):
+        super().__init__()
+        self.error, self.first = error, nn.Conv2d(3, 5, 1)
+
+    def forward(self, x):
+        if self.error is not None:
+            raise self.error
+        return self.first(x).relu().mean((2, 3)) / 0
+
+def key():
+    return Raising(KeyError("x"))
+
+def memory():
+    return Raising(torch.cuda.OutOfMemoryError("CUDA out of memory."))
+
+def several_lines():
+    return Raising(RuntimeError("first\\n\\x1b[31msecond"))
+
+def nan():
+    return Raising(None)
+
+class Back(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise NotImplementedError("not yet")
+
+class OneWay(nn.Sequential):
+    def forward(self, x):
+        return super().forward(Back.apply(x)).mean((2, 3))
+
+def one_way():
+    return OneWay(nn.Conv2d(3, 5, 1), nn.ReLU())
+"""
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Save three pictures, the second one larger, beside networks of one's own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets_of_photos.py").write_text(NETS)
+    sizes = {"a.png": (16, 16), "b.png": (40, 20), "c.png": (16, 16)}
+    return [save(tmp_path / name, noise(*size)).name for name, size in sizes.items()]
+
+
+@pytest.fixture
+def explain(photos, capsys):
+    """Run ``captum-guided explain``; return its exit code, output and lines of errors."""
+
+    def run(*arguments, model="demo"):
+        more = ("--methods", "gradient", "--model", model.replace(":", "nets_of_photos:"))
+        try:
+            code = cli.main(["explain", *more, *arguments])
+        except SystemExit as exit_:
+            code = exit_.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err.splitlines()
+
+    return run
+
+
+def test_one_bad_file_among_many_is_named_and_the_rest_go_on(explain, photos, tmp_path):
+    (tmp_path / "b.png").write_text("no picture")
+    code, out, err = explain(*photos, "d.png", "--json")
+    assert code == 3
+    reports = json.loads(out)
+    assert [report["image"] for report in reports] == ["a.png", "c.png"]
+    assert [Path(report["figure"]).name for report in reports] == ["a.png", "c.png"]
+    assert len(err) == 3
+    assert err[0].startswith("captum-guided explain: b.png cannot be read as a picture: ")
+    assert err[1].startswith("captum-guided explain: there is no picture d.png; the nearest are ")
+    assert err[2] == "captum-guided explain: 2 of 4 photos left out"
+    assert {file.name for file in (tmp_path / "captum-guided-output").iterdir()} == {
+        "a.png", "a.json", "c.png", "c.json",
+    }  # fmt: skip
+
+
+def test_under_torchrun_the_exit_code_is_no_failure(explain, photos, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    code, _, err = explain(*photos, "nowhere.png")
+    assert code == 0
+    assert err[-1] == "captum-guided explain: 1 of 4 photos left out"
+
+
+def test_all_bad_is_a_mistake_and_no_network_is_loaded(explain, tmp_path):
+    code, out, err = explain("x.png", "nets_of_photos.py", model="nowhere:net")
+    assert (code, out) == (2, "")
+    assert len(err) == 2
+    assert "there is no picture x.png" in err[0]
+    assert "nets_of_photos.py cannot be read as a picture" in err[1]
+    assert not (tmp_path / "captum-guided-output").exists()
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        (["--target", "zzz"], "no class is called 'zzz'"),
+        (["--target", "17"], "target 17 is not a class index"),
+        (["--layer", "zzz", "--methods", "grad_cam"], "has no layer 'zzz'"),
+        (["--regions", "nowhere.json"], "nowhere.json"),
+    ],
+)
+def test_what_concerns_all_photos_is_said_once(explain, photos, mistake, words, tmp_path):
+    code, out, err = explain(*photos, *mistake)
+    assert (code, out) == (2, "")
+    (line,) = err
+    assert words in line
+    assert not (tmp_path / "captum-guided-output").exists()
+
+
+FAILS = {
+    "fixed": ("fails on an input of 3 x 20 x 40 (AssertionError: ", "--size and --crop"),
+    "flat": ("fails on an input of 3 x 20 x 40 (RuntimeError: mat1 and", "--size and --crop"),
+}
+
+
+@pytest.mark.parametrize("network", FAILS)
+def test_a_photo_that_the_network_cannot_take(explain, photos, network):
+    code, out, err = explain(*photos, "--json", model=f":{network}")
+    assert code == 3
+    assert [report["image"] for report in json.loads(out)] == ["a.png", "c.png"]
+    assert err[0].startswith("captum-guided explain: b.png: ")
+    assert all(words in err[0] for words in FAILS[network])
+    # the advice helps
+    code, out, err = explain(*photos, "--json", "--size", "16", "--crop", "16", model=f":{network}")
+    assert (code, err) == (0, [])
+    assert len(json.loads(out)) == 3
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ("key", "fails on an input of 3 x 16 x 16 (KeyError: 'x')"),
+        ("memory", "(OutOfMemoryError: CUDA out of memory.); "),
+        ("memory", "A smaller input needs less memory: --size"),
+        ("several_lines", "(RuntimeError: first)"),
+        ("dense", "returned shape (1, 4, 14, 14)"),
+        ("nan", "the network returned NaN or infinity"),
+        ("one_way", "(NotImplementedError: not yet)"),
+    ],
+)
+def test_a_network_that_cannot_be_run_is_one_line(explain, photos, network, words):
+    for given in (photos[:1], [photos[0], photos[2]]):
+        code, out, err = explain(*given, model=f":{network}")
+        assert (code, out) == (2, "")
+        (line,) = err
+        assert words in line
+
+
+def test_the_traceback_of_a_network_of_ones_own_can_be_had(explain, photos, monkeypatch):
+    monkeypatch.setenv("CAPTUM_GUIDED_TRACEBACK", "1")
+    _, _, err = explain(photos[0], model=":key")
+    assert err[0] == "Traceback (most recent call last):"
+    assert any("nets_of_photos.py" in line for line in err)
+    assert err[-1].startswith("captum-guided explain: nets_of_photos:key fails on an input of ")
+
+
+def test_several_classes_and_layers_are_side_by_side(explain, photos, tmp_path):
+    layers = ["features.relu5", "features.relu4"]
+    code, out, _ = explain(
+        photos[0], "--json", "--target", "top2", "--target", "0", "--save-maps",
+        "--layer", layers[0], "--layer", layers[1], "--methods", "grad_cam",
+    )  # fmt: skip
+    assert code == 0
+    reports = json.loads(out)
+    second = reports[0]["predictions"][1]["index"]
+    assert [(one["network"]["layer"], one["target"]["index"]) for one in reports] == [
+        (layer, index) for layer in layers for index in (second, 0)
+    ]
+    assert len({report["figure"] for report in reports}) == 1
+    assert {file.name for file in (tmp_path / "captum-guided-output").iterdir()} == {
+        "a.png", "a.json", "a-maps.json", *(f"a-{number}-grad_cam.npy" for number in range(1, 5)),
+    }  # fmt: skip
+
+
+NUMBERS = {
+    "--mean=-1,0,1 --std 2": None,
+    "--mean -1,0,1 --std 0.5,.25,1e-1": None,
+    "--size 20,30 --crop 16": None,
+    "--mean 1,2": "argument --mean: '1,2' must be one number, or one for each of R,G,B",
+    "--mean a": "argument --mean: 'a' must be one number, or",
+    "--std nan": "argument --std: 'nan' must be one number, or",
+    "--size 1,2,3": "argument --size: '1,2,3' must be one number of pixels, or two: H,W",
+    "--size 0": "argument --size: '0' must be a whole number, 1 or more",
+    "--crop -3": "argument --crop: '-3' must be a whole number, 1 or more",
+    "--std 0": "std 0",
+    "--size 9 --interpolation bicubi": "'bicubi'; the nearest is bicubic",
+}
+
+
+@pytest.mark.parametrize("options", NUMBERS)
+def test_preprocessing_by_numbers(explain, photos, options):
+    code, out, err = explain(photos[1], "--json", *options.split())
+    if NUMBERS[options] is None:
+        assert (code, err) == (0, [])
+        said = json.loads(out)[0]["preprocessing"]
+        for number in ("-1, 0, 1", "2") if "=-1" in options else ():
+            assert number in said
+    else:
+        assert (code, out) == (2, "")
+        (line,) = err
+        assert NUMBERS[options] in line
+
+
+NAMES = {
+    "not UTF-8": b"caf\xe9.png",
+    "long": b"a" * 251 + b".png",
+    "long in two bytes": "é".encode() * 125 + b".png",
+    "lines": b"new\nline\ttab.png",
+    "codes": b"esc\x1b[31mred\x07.png",
+    "emoji": "😀.png".encode(),
+    "mathematics": b"$x_{1$ \\frac.png",
+    "table": b"a|b <i>.png",
+    "hidden": b".png",
+    "right to left": "\u202egnp.exe.png".encode(),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_of_a_file(explain, photos, name, tmp_path):
+    path = str(shutil.copy("a.png", tmp_path / os.fsdecode(NAMES[name])))
+    code, out, err = explain(path, path, "--save-maps", "--json")
+    assert (code, err) == (0, [])
+    reports = json.loads(out)
+    figures = [report["figure"] for report in reports]
+    assert len(set(figures)) == 2
+    names = {file.name for file in (tmp_path / "captum-guided-output").iterdir()}
+    assert len(names) == 2 * 4
+    assert all(one.isprintable() and len(one.encode()) < 200 for one in names)
+    for report in reports:
+        report["image"].encode()
+    code, out, err = explain(path)
+    assert (code, err) == (0, [])
+    assert all(line.isprintable() for line in out.splitlines())
