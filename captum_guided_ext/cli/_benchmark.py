@@ -44,7 +44,7 @@ def add_command(commands: Any) -> None:
         epilog=(
             "example: captum-guided benchmark --data demo --limit 20 --output results. Exit code: "
             "0; 1 if another process died; 2 for a mistake; 3 if pictures were skipped (0 under "
-            "torchrun, which would take it for a failure)."
+            "torchrun, which would take it for a failure); 130 after Ctrl-C."
         ),
     )
     add = parser.add_argument
@@ -63,7 +63,6 @@ def add_command(commands: Any) -> None:
         help="a PNG for each picture, of the same path and size, not black where the object is",
     )
     add("--output", required=True, metavar="FOLDER", help="where rows, summary and figure go")
-    add_network(add, "demo for --data demo, else resnet50")
     add(
         "--target",
         metavar="CLASS",
@@ -118,6 +117,7 @@ def add_command(commands: Any) -> None:
         help="processes that read pictures ahead; 0: none (default: 1 for a folder, else 0)",
     )
     add("--strict", action="store_true", help="end at the first picture that cannot be scored")
+    add_network(parser, "demo for --data demo, else resnet50")
     stopped = "; what was scored is kept, and the same command goes on from there"
     parser.set_defaults(run=_run, command="benchmark", stopped=stopped)
 

@@ -40,11 +40,14 @@ def add_command(commands: Any) -> None:
             "a report with the regions that carry the map and its limits as numbers. Without "
             "arguments: a picture and a network that come with the package."
         ),
-        epilog="example: captum-guided explain zebra.jpg --model resnet50 --target zebra",
+        epilog=(
+            "example: captum-guided explain zebra.jpg --model resnet50 --target zebra. Exit code: "
+            "0; 2 for a mistake, or if no photo could be explained; 3 if some were left out (0 "
+            "under torchrun); 130 after Ctrl-C."
+        ),
     )
     add = explain.add_argument
     add("images", nargs="*", metavar="PHOTO", help="picture files")
-    add_network(add, "resnet50 for a photo, demo without one", layers=True)
     add(
         "--target",
         action="append",
@@ -72,6 +75,7 @@ def add_command(commands: Any) -> None:
     )
     add("--save-maps", action="store_true", help="write the raw maps as well, as .npy and JSON")
     add("--json", action="store_true", help="print the reports as JSON, a list")
+    add_network(explain, "resnet50 for a photo, demo without one", layers=True)
     explain.set_defaults(run=_run, command="explain")
 
 

@@ -14,7 +14,7 @@ from captum_guided_ext.errors import CaptumGuidedError, nearest
 from captum_guided_ext.networks import load_network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from captum_guided_ext.networks import Network
 
@@ -69,14 +69,15 @@ class Parser(argparse.ArgumentParser):
         self.error(f"there is no option {word!r}{nearest(word, options, otherwise=None)}")
 
 
-def add_network(add: Callable[..., Any], default: str, *, layers: bool = False) -> None:
-    """Add the options that say which network it is.
+def add_network(parser: argparse.ArgumentParser, default: str, *, layers: bool = False) -> None:
+    """Add the options that say which network it is, and what it takes.
 
     Args:
-        add: Adds an option.
+        parser: The command's.
         default: Which network it is otherwise, in words.
-        layers: Whether there may be several.
+        layers: Whether there may be several of Grad-CAM's.
     """
+    add = parser.add_argument_group("network").add_argument
     add(
         "--model",
         metavar="NAME",
@@ -95,22 +96,29 @@ def add_network(add: Callable[..., Any], default: str, *, layers: bool = False) 
     add(
         "--classes",
         metavar="FILE",
+        help="what the classes are called: one name a line, or JSON",
+    )
+    add(
+        "--layer",
+        action="append" if layers else "store",
+        metavar="NAME",
         help=(
-            "what the classes are called: one name a line, or JSON (default: as the network says)"
+            "Grad-CAM's layer, its dotted name as in model.named_modules() (default: the last "
+            f"feature map){SEVERAL if layers else ''}"
         ),
     )
+    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
+    add = parser.add_argument_group(
+        "preprocessing",
+        "How a picture becomes the network's input, part by part in place of what it is known for.",
+    ).add_argument
     add(
         "--size",
         type=_size,
         metavar="PIXELS",
-        help="resize the picture's shorter side to this, or the picture to H,W",
+        help="resize the shorter side to this, or the picture to H,W",
     )
-    add(
-        "--crop",
-        type=_size,
-        metavar="PIXELS",
-        help="then cut a square of this side from the centre, or H,W",
-    )
+    add("--crop", type=_size, metavar="PIXELS", help="then cut a square from the centre, or H,W")
     add(
         "--interpolation",
         metavar="NAME",
@@ -122,17 +130,7 @@ def add_network(add: Callable[..., Any], default: str, *, layers: bool = False) 
         metavar="R,G,B",
         help="subtracted from pixels in [0, 1]; one number stands for all channels",
     )
-    add("--std", type=_per_channel, metavar="R,G,B", help="divided by after that")
-    add(
-        "--layer",
-        action="append" if layers else "store",
-        metavar="NAME",
-        help=(
-            "Grad-CAM's layer, its dotted name as in model.named_modules() (default: the last "
-            f"feature map){SEVERAL if layers else ''}"
-        ),
-    )
-    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
+    add("--std", type=_per_channel, metavar="R,G,B", help="what that is divided by; likewise")
 
 
 def network_of(arguments: argparse.Namespace, default: str, device: str) -> Network:
