@@ -16,7 +16,7 @@ from captum_guided_ext.errors import CaptumGuidedError, OtherProcessError, brief
 from captum_guided_ext.output import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["main"]
 
@@ -56,7 +56,7 @@ def _ended(argv: Sequence[str]) -> int:
         arguments = parser.parse_args(argv)
         command, hint = f"{NAME} {arguments.command}", getattr(arguments, "stopped", "")
         with warnings.catch_warnings():
-            warnings.showwarning = lambda text, *_, **__: complain(command, f"warning: {text}")
+            warnings.showwarning = _said_once(command)
             code: int = arguments.run(arguments)
     except BrokenPipeError:
         raise
@@ -71,6 +71,17 @@ def _ended(argv: Sequence[str]) -> int:
         complain(command, str(error) if is_told else _bug(error), error)
         return _FAILED
     return code
+
+
+def _said_once(command: str) -> Callable[..., None]:
+    said: set[str] = set()
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) not in said:
+            said.add(str(message))
+            complain(command, f"warning: {message}")
+
+    return show
 
 
 def _bug(error: Exception) -> str:

@@ -168,18 +168,21 @@ def test_a_mistake_of_ours_is_one_line_and_its_traceback_can_be_had(called, monk
     assert err.endswith(line.partition("(")[0] + line[line.index("(") :] + "\n")
 
 
-def test_a_warning_is_one_line(called, tmp_path, monkeypatch):
+def test_a_warning_is_one_line_said_once(called, tmp_path, monkeypatch):
     import warnings
 
     def warning(*_):
         with warnings.catch_warnings():
             warnings.simplefilter("always")
-            warnings.warn("it\nlooks odd", UserWarning, stacklevel=1)
+            for _ in range(2):
+                warnings.warn("it\nlooks odd", UserWarning, stacklevel=1)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(_explain, "network_of", warning)
     _, _, err = called("explain")
-    assert err.splitlines()[0] == "captum-guided explain: warning: it looks odd"
+    assert err.splitlines() == [
+        "captum-guided explain: warning: it looks odd", "captum-guided explain: stopped by Ctrl-C",
+    ]  # fmt: skip
 
 
 def test_what_a_terminal_would_obey_is_written_out():

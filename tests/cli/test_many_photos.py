@@ -14,19 +14,24 @@ NETS = """
 import torch
 from torch import nn
 from torchvision import models
+from captum_guided_ext import Network
+from captum_guided_ext.networks import Preprocessing
+
+def network(model):
+    return Network(model.eval(), Preprocessing())
 
 def fixed():
-    return models.VisionTransformer(
+    return network(models.VisionTransformer(
         image_size=16, patch_size=8, num_layers=1, num_heads=2, hidden_dim=8, mlp_dim=8,
         num_classes=5,
-    )
+    ))
 
 def flat():
     layers = nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 16 * 16, 5)
-    return nn.Sequential(*layers)
+    return network(nn.Sequential(*layers))
 
 def dense():
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    return network(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
 
 class Raising(nn.Module):
     def __init__(self, error):
@@ -39,16 +44,32 @@ class Raising(nn.Module):
         return self.first(x).relu().mean((2, 3)) / 0
 
 def key():
-    return Raising(KeyError("x"))
+    return network(Raising(KeyError("x")))
 
 def memory():
-    return Raising(torch.cuda.OutOfMemoryError("CUDA out of memory."))
+    return network(Raising(torch.cuda.OutOfMemoryError("CUDA out of memory.")))
 
 def several_lines():
-    return Raising(RuntimeError("first\\n\\x1b[31msecond"))
+    return network(Raising(RuntimeError("first\\n\\x1b[31msecond")))
 
 def nan():
-    return Raising(None)
+    return network(Raising(None))
+
+class Moody(nn.Conv2d):
+    def forward(self, x):
+        scores = super().forward(x).relu().mean((2, 3))
+        return scores / 0 if x.shape[-1] > 16 else scores
+
+def moody():
+    return network(Moody(3, 5, 1))
+
+def ready(image):
+    if image.width > 16:
+        raise KeyError("size")
+    return Preprocessing()(image)
+
+def choosy():
+    return Network(nn.Sequential(nn.Conv2d(3, 5, 16), nn.ReLU(), nn.Flatten()), ready)
 
 class Back(torch.autograd.Function):
     @staticmethod
@@ -64,7 +85,7 @@ class OneWay(nn.Sequential):
         return super().forward(Back.apply(x)).mean((2, 3))
 
 def one_way():
-    return OneWay(nn.Conv2d(3, 5, 1), nn.ReLU())
+    return network(OneWay(nn.Conv2d(3, 5, 1), nn.ReLU()))
 """
 
 
@@ -164,6 +185,25 @@ def test_a_photo_that_the_network_cannot_take(explain, photos, network):
 @pytest.mark.parametrize(
     ("network", "words"),
     [
+        ("moody", "the network returned NaN or infinity"),
+        (
+            "choosy",
+            "the transform of Sequential fails on a RGB picture of 40 x 20 pixels (KeyError",
+        ),
+    ],
+)
+def test_what_goes_wrong_with_the_first_photo_alone(explain, network, words):
+    code, out, err = explain("b.png", "a.png", "c.png", "--json", model=f":{network}")
+    assert code == 3
+    assert [report["image"] for report in json.loads(out)] == ["a.png", "c.png"]
+    assert err[0].startswith("captum-guided explain: b.png: ")
+    assert words in err[0]
+    assert err[1:] == ["captum-guided explain: 1 of 3 photos left out"]
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
         ("key", "fails on an input of 3 x 16 x 16 (KeyError: 'x')"),
         ("memory", "(OutOfMemoryError: CUDA out of memory.); "),
         ("memory", "A smaller input needs less memory: --size"),
@@ -186,7 +226,9 @@ def test_the_traceback_of_a_network_of_ones_own_can_be_had(explain, photos, monk
     _, _, err = explain(photos[0], model=":key")
     assert err[0] == "Traceback (most recent call last):"
     assert any("nets_of_photos.py" in line for line in err)
-    assert err[-1].startswith("captum-guided explain: nets_of_photos:key fails on an input of ")
+    assert err[-1].startswith(
+        "captum-guided explain: Raising fails on an input of 3 x 16 x 16 (Key"
+    )
 
 
 def test_several_classes_and_layers_are_side_by_side(explain, photos, tmp_path):
