@@ -46,7 +46,10 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         options = [o for action in self._actions for o in action.option_strings]
         for word in args or ():  # a mistyped option first, and only then what is missing
-            name = word.partition("=")[0]
+            name, is_given, value = word.partition("=")
+            if not name or (is_given and not value and name.startswith("--")):
+                where = f" of {name}" if name else ""
+                self.error(f"the value{where} is empty: a variable of the shell that is not set?")
             if name == "--" or (self._subparsers is not None and not name.startswith("-")):
                 break
             if name.startswith("--") and not any(o.startswith(name) for o in options):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +12,7 @@ from captum_guided_ext.explanation._explain import DEFAULT_METHODS, explain
 from captum_guided_ext.pictures import Photo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from captum_guided_ext.explanation._explanation import Explanation
     from captum_guided_ext.explanation._explanations import Explanations
@@ -58,7 +59,7 @@ def explain_photos(
         network: As in :func:`captum_guided_ext.explain`.
         photos: What :func:`captum_guided_ext.pictures.open_photo` returns, or paths.
         output: The folder for ``NAME.png`` and ``NAME.json``. Of two photos of one name, the
-            second's files are called ``NAME-2``.
+            second's files are called ``NAME-2``; so are those of one that lies there itself.
         target: As in :func:`captum_guided_ext.explain`.
         methods: As in :func:`captum_guided_ext.explain`.
         layer: As in :func:`captum_guided_ext.explain`.
@@ -74,26 +75,40 @@ def explain_photos(
         CaptumGuidedError: for what is not one photo's fault, as
             :func:`captum_guided_ext.explain`; for a folder that cannot be written to.
     """
-    stems: set[str] = set()
+    photos = [photos] if isinstance(photos, (str, Path, Photo)) else photos
+    stems = _stems_of_files([regions, *(photos if isinstance(photos, Sequence) else ())], output)
+    is_any_used = False
     fault = None  # perhaps not the photo's own
-    for given in [photos] if isinstance(photos, (str, Path, Photo)) else photos:
+    for given in photos:
         name = given.name if isinstance(given, Photo) else str(given)
         try:
             found = explain(
                 network, given, target=target, methods=methods, layer=layer, regions=regions
             )
         except CaptumGuidedError as error:
-            if not stems and not isinstance(error, DataError):
+            if not is_any_used and not isinstance(error, DataError):
                 if str(error) == fault:
                     raise
                 fault = str(error)
             yield Explained(name, None, (), error)
             continue
+        is_any_used = True
         stem = _free(found.stem, stems)
         files = found.save(output, stem=stem, formats=formats, views=views)
         if save_maps:
             files += found.save_maps(output, stem=stem)
         yield Explained(name, found, files, None)
+
+
+def _stems_of_files(given: Iterable[object], folder: str | Path) -> set[str]:
+    """Return the stems under which one of the files given would be written over."""
+    files = [Path(one) for one in given if isinstance(one, (str, Path))]
+    return {
+        file.stem.casefold()
+        for file in files
+        if file.suffix.casefold() in (".png", ".json")
+        and file.absolute().parent.resolve() == Path(folder).resolve()
+    }
 
 
 def _free(stem: str, taken: set[str]) -> str:

@@ -66,6 +66,15 @@ def test_a_mistyped_word(called, arguments, words):
     assert words in err
 
 
+def test_a_value_that_is_empty(called, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["explain", "--output", ""], ["benchmark", "--data", "demo", "--output="]):
+        code, out, err = called(*arguments)
+        assert (code, out) == (2, "")
+        assert "is empty: a variable of the shell that is not set? (see captum-guided " in err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_begins_with_a_dash(called, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save(tmp_path / "-a.png", noise(20, 20))

@@ -130,6 +130,21 @@ def test_one_bad_file_among_many_is_named_and_the_rest_go_on(explain, photos, tm
     }  # fmt: skip
 
 
+def test_a_photo_is_never_written_over(explain, photos, tmp_path):
+    before = {name: (tmp_path / name).read_bytes() for name in photos}
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy("a.png", "elsewhere/b.png")
+    shutil.copy("a.png", "c.jpg")
+    code, out, _ = explain("elsewhere/b.png", *photos, "c.jpg", "--json", "--output", ".")
+    assert code == 0
+    figures = [Path(report["figure"]).name for report in json.loads(out)]
+    assert figures == ["b-2.png", "a-2.png", "b-3.png", "c-2.png", "c-3.png"]
+    assert {name: (tmp_path / name).read_bytes() for name in photos} == before
+    # beside a photo of another format, a figure has its name
+    _, out, _ = explain("c.jpg", "--json", "--output", ".")
+    assert Path(json.loads(out)[0]["figure"]).name == "c.png"
+
+
 def test_under_torchrun_the_exit_code_is_no_failure(explain, photos, monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     code, _, err = explain(*photos, "nowhere.png")
@@ -260,6 +275,7 @@ NUMBERS = {
     "--size 0": "argument --size: '0' must be a whole number, 1 or more",
     "--crop -3": "argument --crop: '-3' must be a whole number, 1 or more",
     "--std 0": "std 0",
+    "--size=": "the value of --size is empty: a variable of the shell that is not set?",
     "--size 9 --interpolation bicubi": "'bicubi'; the nearest is bicubic",
 }
 
