@@ -24,7 +24,7 @@ from captum_guided_ext.evaluation import (
     METRICS,
     LocalisationMetric,
 )
-from captum_guided_ext.networks import find_device
+from captum_guided_ext.networks import check_network_name, find_device
 from captum_guided_ext.pictures import PictureDataset, open_data
 
 if TYPE_CHECKING:
@@ -73,11 +73,13 @@ def add_command(commands: Any) -> None:
     )
     add(
         "--methods",
+        default=",".join(METHODS),
         metavar="NAME,...",
         help=f"{', '.join(METHODS)} (default: these), {', '.join(CAPTUM_METHODS)}",
     )
     add(
         "--metrics",
+        default=",".join(DEFAULT_METRICS),
         metavar="NAME,...",
         help=f"{', '.join(METRICS)} (default: {', '.join(DEFAULT_METRICS)})",
     )
@@ -123,8 +125,10 @@ def add_command(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    methods = names(arguments.methods or ",".join(METHODS), "method", (*METHODS, *CAPTUM_METHODS))
-    metrics = names(arguments.metrics or ",".join(DEFAULT_METRICS), "metric", METRICS)
+    if arguments.model is not None:
+        check_network_name(arguments.model)
+    methods = names(arguments.methods, "--methods", "method", (*METHODS, *CAPTUM_METHODS))
+    metrics = names(arguments.metrics, "--metrics", "metric", METRICS)
     if arguments.seed < 0:
         raise UsageError(f"--seed must not be negative, and is {arguments.seed}")
     if arguments.workers is not None and arguments.workers < 0:

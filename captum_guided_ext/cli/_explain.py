@@ -20,7 +20,8 @@ from captum_guided_ext.cli._parser import (
 from captum_guided_ext.cli._terminal import complain, say
 from captum_guided_ext.errors import DataError
 from captum_guided_ext.explanation import DEFAULT_METHODS, Explanations, explain_photos
-from captum_guided_ext.output import counted, writable_folder
+from captum_guided_ext.networks import check_network_name
+from captum_guided_ext.output import FORMATS, VIEWS, counted, writable_folder
 from captum_guided_ext.pictures import demo_photo, open_photo
 
 if TYPE_CHECKING:
@@ -59,8 +60,18 @@ def add_command(commands: Any) -> None:
     )
     add(
         "--methods",
+        default=",".join(DEFAULT_METHODS),
         metavar="NAME,...",
         help=(f"{', '.join(METHODS)} (default: all but input_x_gradient)"),
+    )
+    add(
+        "--views",
+        default=VIEWS[0],
+        metavar="NAME,...",
+        help=(
+            "how each map is drawn: signed, as red and blue; overlay, its strength over the "
+            "picture; colours, the map itself as a picture (default: %(default)s)"
+        ),
     )
     add(
         "--regions",
@@ -71,7 +82,13 @@ def add_command(commands: Any) -> None:
         "--output",
         default="captum-guided-output",
         metavar="FOLDER",
-        help="where the figure and the report go, as PNG and JSON (default: %(default)s)",
+        help="where figures, and reports as JSON, go (default: %(default)s)",
+    )
+    add(
+        "--format",
+        default=FORMATS[0],
+        metavar="NAME,...",
+        help=f"of the figures: {', '.join(FORMATS)}, a file each (default: %(default)s)",
     )
     add("--save-maps", action="store_true", help="write the raw maps as well, as .npy and JSON")
     add("--json", action="store_true", help="print the reports as JSON, a list")
@@ -80,8 +97,11 @@ def add_command(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    asked = arguments.methods
-    methods = DEFAULT_METHODS if asked is None else names(asked, "method", METHODS)
+    if arguments.model is not None:
+        check_network_name(arguments.model)
+    methods = names(arguments.methods, "--methods", "method", METHODS)
+    views = names(arguments.views, "--views", "view", VIEWS)
+    formats = names(arguments.format, "--format", "format", FORMATS)
     if not arguments.images and arguments.model not in (None, "demo"):
         raise UsageError(f"--model {arguments.model} needs a photo to look at: name one")
     photos = arguments.images
@@ -99,6 +119,8 @@ def _run(arguments: argparse.Namespace) -> int:
             methods=methods,
             layer=_one_or_several(arguments.layer),
             regions=arguments.regions if photos else None,
+            formats=formats,
+            views=views,
             save_maps=arguments.save_maps,
         ):
             if error is not None:
@@ -108,7 +130,8 @@ def _run(arguments: argparse.Namespace) -> int:
             several = found if isinstance(found, Explanations) else [found]
             reports += [one.to_dict() | {"figure": str(files[0])} for one in several]
             if not arguments.json:
-                say(f"{found}\n{'figure':<14}{files[0]}\n")
+                figures = ", ".join(map(str, files[: len(formats)]))
+                say(f"{found}\n{'figure':<14}{figures}\n")
     if arguments.json and reports:
         say(json.dumps(reports, indent=2))
     return _told(left_out, max(len(photos), 1))

@@ -125,7 +125,7 @@ def add_network(parser: argparse.ArgumentParser, default: str, *, layers: bool =
     add(
         "--interpolation",
         metavar="NAME",
-        help="how it is resized: nearest, bilinear, bicubic, box, hamming or lanczos",
+        help="how it is resized: nearest, nearest-exact, bilinear, bicubic, box, hamming, lanczos",
     )
     add(
         "--mean",
@@ -176,7 +176,7 @@ def count(text: str) -> int:
     return int(text)
 
 
-def names(text: str, kind: str, known: Collection[str]) -> list[str]:
+def names(text: str, option: str, kind: str, known: Collection[str]) -> list[str]:
     """Return the names that an option lists, each once.
 
     Raises:
@@ -186,5 +186,5 @@ def names(text: str, kind: str, known: Collection[str]) -> list[str]:
     for name in asked:
         if name not in known:
             near = nearest(name, known, otherwise=None)
-            raise UsageError(f"--{kind}s: no {kind} is called {name!r}{near}")
+            raise UsageError(f"{option}: no {kind} is called {name!r}{near}")
     return list(dict.fromkeys(asked))

@@ -1,7 +1,7 @@
 """Networks by name, with their preprocessing, their class names and their parameters."""
 
 from captum_guided_ext.networks._class_names import check_class_names
-from captum_guided_ext.networks._loading import find_device, load_network
+from captum_guided_ext.networks._loading import check_network_name, find_device, load_network
 from captum_guided_ext.networks._network import Network, as_network
 from captum_guided_ext.networks._preprocessing import Preprocessing
 from captum_guided_ext.networks._targets import by_score, find_target, rank_of
@@ -12,6 +12,7 @@ __all__ = [
     "as_network",
     "by_score",
     "check_class_names",
+    "check_network_name",
     "find_device",
     "find_target",
     "load_network",

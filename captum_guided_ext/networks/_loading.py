@@ -95,6 +95,11 @@ def load_network(
     return dataclasses.replace(network, model=model)
 
 
+def check_network_name(name: str) -> None:
+    """Raise ``ModelError`` if no network is called so, before anything of it is loaded."""
+    _found(name)
+
+
 def _found(name: str) -> Callable[[str, Path | None], Network]:
     """Return what builds the network called so, from a choice of weights and a checkpoint."""
     family, colon, rest = name.partition(":")

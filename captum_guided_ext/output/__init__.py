@@ -1,7 +1,7 @@
 """Tables, figures, files and where results come from. Nothing here knows what a result means."""
 
 from captum_guided_ext.output._estimates import Estimate, EstimatePanel, draw_estimates
-from captum_guided_ext.output._figure_files import figure_bytes
+from captum_guided_ext.output._figure_files import FORMATS, figure_bytes
 from captum_guided_ext.output._figures import MapPanel, PicturePanel, draw_maps
 from captum_guided_ext.output._files import (
     remove_leftovers,
@@ -43,6 +43,7 @@ from captum_guided_ext.output._views import (
 )
 
 __all__ = [
+    "FORMATS",
     "HOW_DRAWN",
     "VIEWS",
     "Article",

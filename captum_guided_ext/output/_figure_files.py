@@ -17,6 +17,8 @@ _METADATA: dict[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None},
 }
 
+FORMATS = tuple(_METADATA)
+
 
 def figure_bytes(figure: Figure, kind: str) -> bytes:
     """Return a figure as a file, the same bytes each time; text in SVG and PDF stays text.

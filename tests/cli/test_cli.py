@@ -118,6 +118,8 @@ MISTAKES = {
     "{folder}/text.jpg": r"text\.jpg cannot be read as a picture",
     "{photo} --model resnet51": r"'resnet51'; the nearest are resnet",
     "--model resnet18": "--model resnet18 needs a photo",
+    "--model resnt18": "no network is called 'resnt18'; the nearest are resnet",
+    "nowhere.jpg --model resnt18": "no network is called 'resnt18'; the nearest are resnet",
     "{photo} --model resnet18 --weights V9": (
         "resnet18 has no weights 'V9': choose from IMAGENET1K_V1"
     ),
@@ -164,7 +166,9 @@ def test_a_failed_write_leaves_no_half_file(explain, tmp_path, monkeypatch):
 def test_help_names_every_option():
     words = program("--help").stdout
     for option in ("--model", "--weights", "--checkpoint", "--layer", "--target", "--methods",
-                   "--regions", "--output", "--json", "--device"):  # fmt: skip
+                   "--regions", "--output", "--json", "--device", "--views", "--format",
+                   "--save-maps", "--mean", "--std", "--size", "--crop", "--interpolation",
+                   "--classes"):  # fmt: skip
         assert option in words
 
 

@@ -208,6 +208,6 @@ def test_a_terminal_without_the_marks(tmp_path, monkeypatch, encoding):
     assert cli.main(["explain", "--output", str(tmp_path), *QUICK]) == 0
     sys.stdout.flush()
     text = written.getvalue().decode(encoding)
-    assert "face + " in text.splitlines()[0]
+    assert "fur + " in text.splitlines()[0]
     assert text.splitlines()[0].endswith("background -")
     assert "?" not in text

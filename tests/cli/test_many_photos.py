@@ -152,8 +152,9 @@ def test_under_torchrun_the_exit_code_is_no_failure(explain, photos, monkeypatch
     assert err[-1] == "captum-guided explain: 1 of 4 photos left out"
 
 
-def test_all_bad_is_a_mistake_and_no_network_is_loaded(explain, tmp_path):
-    code, out, err = explain("x.png", "nets_of_photos.py", model="nowhere:net")
+def test_all_bad_is_a_mistake_and_no_network_is_loaded(explain, tmp_path, monkeypatch):
+    monkeypatch.setattr("captum_guided_ext.cli._explain.network_of", None)
+    code, out, err = explain("x.png", "nets_of_photos.py")
     assert (code, out) == (2, "")
     assert len(err) == 2
     assert "there is no picture x.png" in err[0]
@@ -264,6 +265,26 @@ def test_several_classes_and_layers_are_side_by_side(explain, photos, tmp_path):
     }  # fmt: skip
 
 
+def test_views_and_formats(explain, photos, tmp_path):
+    code, out, _ = explain(photos[0], "--views", "overlay,colours", "--format", "svg,pdf")
+    assert code == 0
+    folder = Path("captum-guided-output")
+    assert out.splitlines()[-2] == f"figure        {folder / 'a.svg'}, {folder / 'a.pdf'}"
+    assert {file.name for file in folder.iterdir()} == {"a.svg", "a.pdf", "a.json"}
+    drawn = (folder / "a.svg").read_text(encoding="utf-8")
+    assert "Overlay: strength" in drawn
+    assert "Colours: the attribution" in drawn
+    assert (folder / "a.pdf").read_bytes().startswith(b"%PDF")
+    for option, value, words in (
+        ("--views", "sign", "--views: no view is called 'sign'; the nearest is signed"),
+        ("--views", "rgb", "no view is called 'rgb'; choose from signed, overlay, colours"),
+        ("--format", "gif", "--format: no format is called 'gif'; choose from png, svg, pdf"),
+    ):
+        code, out, (line,) = explain(photos[0], option, value)
+        assert (code, out) == (2, "")
+        assert words in line
+
+
 NUMBERS = {
     "--mean=-1,0,1 --std 2": None,
     "--mean -1,0,1 --std 0.5,.25,1e-1": None,
@@ -276,7 +297,7 @@ NUMBERS = {
     "--crop -3": "argument --crop: '-3' must be a whole number, 1 or more",
     "--std 0": "std 0",
     "--size=": "the value of --size is empty: a variable of the shell that is not set?",
-    "--size 9 --interpolation bicubi": "'bicubi'; the nearest is bicubic",
+    "--size 9 --interpolation bicubi": "'bicubi': choose from nearest, nearest-exact, bilinear, bicubic,",
 }
 
 
