@@ -297,7 +297,7 @@ NUMBERS = {
     "--crop -3": "argument --crop: '-3' must be a whole number, 1 or more",
     "--std 0": "std 0",
     "--size=": "the value of --size is empty: a variable of the shell that is not set?",
-    "--size 9 --interpolation bicubi": "'bicubi': choose from nearest, nearest-exact, bilinear, bicubic,",
+    "--size 9 --interpolation bicubi": "'bicubi': choose from nearest, nearest-exact, bilinear, ",
 }
 
 
