@@ -5,8 +5,10 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from picture_files import noise, save
+from PIL import Image
 
 from captum_guided_ext import cli
 
@@ -143,6 +145,14 @@ def test_a_photo_is_never_written_over(explain, photos, tmp_path):
     # beside a photo of another format, a figure has its name
     _, out, _ = explain("c.jpg", "--json", "--output", ".")
     assert Path(json.loads(out)[0]["figure"]).name == "c.png"
+
+
+def test_what_was_done_to_a_picture_is_said_by_the_report_alone(explain, tmp_path):
+    pixels = np.arange(400, dtype=np.uint16).reshape(20, 20) * 160
+    Image.fromarray(pixels).save(tmp_path / "deep.png")
+    code, out, err = explain("deep.png", "--json")
+    assert (code, err) == (0, [])
+    assert any("65535 as white" in line for line in json.loads(out)[0]["assumed"])
 
 
 def test_under_torchrun_the_exit_code_is_no_failure(explain, photos, monkeypatch):
