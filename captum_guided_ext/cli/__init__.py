@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import traceback
 import warnings
@@ -54,6 +55,7 @@ def _ended(argv: Sequence[str]) -> int:
             parser.print_help(sys.stderr)
             return USAGE_ERROR
         arguments = parser.parse_args(argv)
+        arguments.command_line = shlex.join([NAME, *argv])
         command, hint = f"{NAME} {arguments.command}", getattr(arguments, "stopped", "")
         with warnings.catch_warnings():
             warnings.showwarning = _said_once(command)

@@ -162,7 +162,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if found is None:
         return 0
     say(found)
-    say(f"\nscores.csv, summary.csv, summary.json and summary.png are in {arguments.output}")
+    say(f"\nscores.csv and summary.csv, .json, .html and .png are in {arguments.output}")
     return skipped() if found.skipped else 0
 
 

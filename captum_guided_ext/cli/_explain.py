@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +21,14 @@ from captum_guided_ext.cli._parser import (
 )
 from captum_guided_ext.cli._terminal import complain, say
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.explanation import DEFAULT_METHODS, Explanations, explain_photos
+from captum_guided_ext.explanation import DEFAULT_METHODS, Explained, Explanations, explain_photos
 from captum_guided_ext.networks import check_network_name
-from captum_guided_ext.output import FORMATS, VIEWS, counted, writable_folder
+from captum_guided_ext.output import FORMATS, VIEWS, counted, html_of, writable_folder, write_files
 from captum_guided_ext.pictures import demo_photo, open_photo
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _NAMED = 5  # of the photos of one reason
 
@@ -91,6 +92,7 @@ def add_command(commands: Any) -> None:
         metavar="NAME,...",
         help=f"of the figures: {', '.join(FORMATS)}, a file each (default: %(default)s)",
     )
+    add("--html", metavar="FILE", help="one page of HTML of all the photos, to hand on")
     add("--save-maps", action="store_true", help="write the raw maps as well, as .npy and JSON")
     add("--json", action="store_true", help="print the reports as JSON, a list")
     add_network(explain, "resnet50 for a photo, demo without one", layers=True)
@@ -103,16 +105,15 @@ def _run(arguments: argparse.Namespace) -> int:
     methods = names(arguments.methods, "--methods", "method", METHODS)
     views = names(arguments.views, "--views", "view", VIEWS)
     formats = names(arguments.format, "--format", "format", FORMATS)
-    if not arguments.images and arguments.model not in (None, "demo"):
-        raise UsageError(f"--model {arguments.model} needs a photo to look at: name one")
     photos = arguments.images
+    if not photos and arguments.model not in (None, "demo"):
+        raise UsageError(f"--model {arguments.model} needs a photo to look at: name one")
     left_out = _until_one_opens(photos, arguments.regions)
     if photos and len(left_out) == len(photos):
         return _told(left_out, len(photos))
     network = network_of(arguments, "resnet50" if photos else "demo", arguments.device)
-    left_out, reports = {}, []
-    with writable_folder(Path(arguments.output)) as folder:
-        for photo, found, files, error in explain_photos(
+    with writable_folder(Path(arguments.output)) as folder, _page(arguments) as page:
+        each = explain_photos(
             network,
             photos or [demo_photo(regions=arguments.regions)],
             output=folder,
@@ -123,19 +124,49 @@ def _run(arguments: argparse.Namespace) -> int:
             formats=formats,
             views=views,
             save_maps=arguments.save_maps,
-        ):
-            if error is not None:
-                left_out[photo] = error
-            if found is None:
-                continue
-            several = found if isinstance(found, Explanations) else [found]
-            reports += [one.to_dict() | {"figure": str(files[0])} for one in several]
-            if not arguments.json:
-                figures = ", ".join(map(str, files[: len(formats)]))
-                say(f"{found}\n{'figure':<14}{figures}\n")
+        )
+        left_out = _reported(arguments, each, len(formats), page)
+    return _told(left_out, max(len(photos), 1))
+
+
+def _reported(
+    arguments: argparse.Namespace, each: Iterable[Explained], figures: int, page: Path | None
+) -> dict[str, Exception]:
+    """Say what was found as it comes, and write the page; return which photos were left out."""
+    left_out: dict[str, Exception] = {}
+    reports, shown = [], []
+    for photo, found, files, error in each:
+        if error is not None:
+            left_out[photo] = error
+        if found is None:
+            continue
+        several = found if isinstance(found, Explanations) else [found]
+        reports += [one.to_dict() | {"figure": str(files[0])} for one in several]
+        if page is not None:
+            shown.append(found)
+        if not arguments.json:
+            say(f"{found}\n{'figure':<14}{', '.join(map(str, files[:figures]))}\n")
+    if page is not None and shown:
+        content = html_of(shown, made_by=arguments.command_line).encode()
+        write_files(page.parent, {page.name: content})
+        if not arguments.json:
+            say(f"{'page':<14}{page}")
     if arguments.json and reports:
         say(json.dumps(reports, indent=2))
-    return _told(left_out, max(len(photos), 1))
+    return left_out
+
+
+@contextmanager
+def _page(arguments: argparse.Namespace) -> Iterator[Path | None]:
+    """Return the file of the page, if one is wanted, in a folder that can be written to."""
+    if arguments.html is None:
+        yield None
+        return
+    page = Path(arguments.html)
+    if page.is_dir():
+        raise UsageError(f"--html {page} is a folder: name the file, such as {page / 'page.html'}")
+    with writable_folder(page.parent):
+        yield page
 
 
 def _until_one_opens(photos: Sequence[str], regions: str | None) -> dict[str, Exception]:

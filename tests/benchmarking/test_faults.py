@@ -151,7 +151,7 @@ def test_a_model_that_returns_no_tensor_is_a_type_error(tmp_path):
 
 
 def test_a_model_that_returns_no_scores_is_named(tmp_path):
-    with pytest.raises(OutputError, match="the model returned dtype torch.int64"):
+    with pytest.raises(OutputError, match="the model returned dtype"):
         cg.benchmark(lambda x: x.mean((2, 3)).long(), Pictures(), output=tmp_path, **QUICK)
 
 

@@ -166,7 +166,7 @@ def test_a_failed_write_leaves_no_half_file(explain, tmp_path, monkeypatch):
 def test_help_names_every_option():
     words = program("--help").stdout
     for option in ("--model", "--weights", "--checkpoint", "--layer", "--target", "--methods",
-                   "--regions", "--output", "--json", "--device", "--views", "--format",
+                   "--regions", "--output", "--json", "--device", "--views", "--format", "--html",
                    "--save-maps", "--mean", "--std", "--size", "--crop", "--interpolation",
                    "--classes"):  # fmt: skip
         assert option in words

@@ -1,5 +1,6 @@
 """``captum-guided explain`` of photos and networks that do not fit: named, the rest go on."""
 
+import html
 import json
 import os
 import shutil
@@ -107,7 +108,7 @@ def explain(photos, capsys):
     def run(*arguments, model="demo"):
         more = ("--methods", "gradient", "--model", model.replace(":", "nets_of_photos:"))
         try:
-            code = cli.main(["explain", *more, *arguments])
+            code = cli.main(["explain", *more, *map(str, arguments)])
         except SystemExit as exit_:
             code = exit_.code
         captured = capsys.readouterr()
@@ -293,6 +294,25 @@ def test_views_and_formats(explain, photos, tmp_path):
         code, out, (line,) = explain(photos[0], option, value)
         assert (code, out) == (2, "")
         assert words in line
+
+
+def test_a_page_of_all_photos(explain, photos, tmp_path):
+    page = tmp_path / "new" / "page.html"
+    given = (photos[0], "nowhere.png", photos[2], "--target", "top2")
+    code, out, _ = explain(*given, "--html", page.relative_to(tmp_path))
+    assert code == 3
+    assert out.splitlines()[-1] == f"page          {Path('new', 'page.html')}"
+    text = html.unescape(page.read_text(encoding="utf-8"))
+    assert all(name in text for name in ("a.png", "c.png"))
+    assert "captum-guided explain --methods gradient --model demo a.png nowhere.png c.png" in text
+    assert {file.name for file in page.parent.iterdir()} == {"page.html"}
+    assert explain("nowhere.png", "--html", "other/page.html")[0] == 2
+    assert not (tmp_path / "other").exists()
+    code, out, (line,) = explain(photos[0], "--html", "new")
+    assert (code, out) == (2, "")
+    assert "--html new is a folder: name the file, such as new/page.html" in line
+    code, out, err = explain(photos[0], "--html", "new/again.html", "--json")
+    assert (code, len(json.loads(out)), err) == (0, 1, [])
 
 
 NUMBERS = {
