@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader
@@ -18,6 +20,7 @@ from captum_guided_ext.cli._parser import (
     skipped,
 )
 from captum_guided_ext.cli._terminal import say
+from captum_guided_ext.errors import DataError
 from captum_guided_ext.evaluation import (
     CAPTUM_METHODS,
     DEFAULT_METRICS,
@@ -25,6 +28,7 @@ from captum_guided_ext.evaluation import (
     LocalisationMetric,
 )
 from captum_guided_ext.networks import check_network_name, find_device
+from captum_guided_ext.output import write_files
 from captum_guided_ext.pictures import PictureDataset, open_data
 
 if TYPE_CHECKING:
@@ -161,6 +165,9 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     if found is None:
         return 0
+    page = found.to_html(made_by=arguments.command_line).encode()
+    with suppress(DataError):  # a finished run may be read where nothing can be written
+        write_files(Path(arguments.output), {"summary.html": page})
     say(found)
     say(f"\nscores.csv and summary.csv, .json, .html and .png are in {arguments.output}")
     return skipped() if found.skipped else 0

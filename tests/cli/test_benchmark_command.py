@@ -63,6 +63,8 @@ def test_what_is_written(program, tmp_path):
     assert settings["model"]["name"] == "relu"
     assert list(settings["methods"]) == list(METHODS)
     assert all("n_perturb_samples=2" in words for words in settings["metrics"].values())
+    page = (out / "summary.html").read_text(encoding="utf-8")
+    assert "captum-guided benchmark --data" in page  # how to make it again
     with Image.open(out / "summary.png") as image:
         assert min(image.size) > 300
         assert len(np.unique(np.asarray(image.convert("L")))) > 50  # something is drawn
