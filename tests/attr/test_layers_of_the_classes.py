@@ -197,7 +197,9 @@ def test_a_layer_with_several_tensors(model):
         ((0, 0, 0, 0), ["neuron_selector (0, 0, 0, 0)", "[(2, 5, 3, 3)]"]),
         (0, ["neuron_selector 0", "(2, 5, 3, 3)"]),
         ((0, 0), ["neuron_selector (0, 0)", "(2, 5, 3, 3)"]),
-        (torch.relu, ["neuron_selector <built-in method relu", "(2, 5, 3, 3)"]),
+        pytest.param(
+            torch.relu, ["neuron_selector <built-in method relu", "(2, 5, 3, 3)"], id="function"
+        ),
     ],
     ids=str,
 )

@@ -152,7 +152,7 @@ OF_OURS = {
     "integers": lambda m, x: cg.GuidedBackprop(m).attribute(x.int(), 1),
     "channels": lambda m, x: cg.GuidedBackprop(m).attribute(x[:, :1], 1),
     "detached": lambda m, x: cg.GuidedBackprop(lambda x: m(x.detach())).attribute(x, 1),
-    "tuple": lambda m, x: cg.GuidedBackprop(lambda x: (m(x),)).attribute(x, 1),
+    "no tensor": lambda m, x: cg.GuidedBackprop(lambda _: "scores").attribute(x, 1),
     "no rectifier": lambda m, x: cg.GuidedBackprop(m.first[0]).attribute(x, (0, 0, 0)),
     "opaque": lambda m, x: cg.GuidedBackprop(checkpointed(m, use_reentrant=True)).attribute(x, 1),
     "with_rule": lambda m, _: cg.with_rule(cg.GuidedBackprop(m), cg.GUIDED),
