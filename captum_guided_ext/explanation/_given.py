@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from captum_guided_ext.errors import DataError, ModelError, brief, is_lack_of_memory
+from captum_guided_ext.networks import check_not_random
 from captum_guided_ext.output import as_picture
 from captum_guided_ext.pictures import (
     Photo,
@@ -87,11 +88,7 @@ class Given:
             file_name = photo.name or None
             name = name or photo.name
             regions = photo.regions if regions is None else regions
-            if not torch.equal(network.prepare(photo.image), x):
-                raise ModelError(
-                    f"the transform of {network.name} gives another input each time: leave out "
-                    "what is random in it (flips, crops, jitter)"
-                )
+            check_not_random(network.name, network.prepare(photo.image), x)
         if isinstance(regions, (str, Path)):
             regions = load_regions(regions, size, file_name=file_name)
         if regions is None:
@@ -143,7 +140,7 @@ def _input(x: Tensor) -> Tensor:
             f"image is a tensor of {x.dtype} and shape {tuple(x.shape)}, and one input is "
             "explained, (C, H, W) of a floating-point type: compare takes batches"
         )
-    return x
+    return x.detach()
 
 
 def _from_array(pixels: Any) -> Image.Image:
@@ -205,10 +202,17 @@ def _mask(name: str, given: Any, size: tuple[int, int]) -> Mask:
 def refusal(network: Network, x: Tensor, error: Exception) -> DataError:
     """Return the error for a network that fails on an input, with what to do."""
     shape = " x ".join(map(str, x.shape[1:]))
-    advice = "If it wants another size, say so"
+    advice = "If it wants another size, say so: --size and --crop, or Network(model, transform=...)"
     if is_lack_of_memory(error):
-        advice = "A smaller input needs less memory"
+        advice = "A smaller input needs less memory: --size and --crop"
+    parameters = network.model.parameters() if isinstance(network.model, nn.Module) else ()
+    types = {one.dtype for one in parameters if one.is_floating_point()}
+    if types and x.dtype not in types:
+        advice = (
+            f"Its parameters are {', '.join(map(str, types))}, and the input is {x.dtype}: make "
+            "both the same, by model.float() or by the last step of its transform"
+        )
     return DataError(
         f"{network.name} fails on an input of {shape} ({brief(error)}); its preprocessing is: "
-        f"{network.preprocessing}. {advice}: --size and --crop, or Network(model, transform=...)"
+        f"{network.preprocessing}. {advice}"
     )

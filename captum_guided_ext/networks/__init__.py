@@ -2,7 +2,7 @@
 
 from captum_guided_ext.networks._class_names import check_class_names
 from captum_guided_ext.networks._loading import check_network_name, find_device, load_network
-from captum_guided_ext.networks._network import Network, as_network
+from captum_guided_ext.networks._network import Network, as_network, check_not_random
 from captum_guided_ext.networks._preprocessing import Preprocessing
 from captum_guided_ext.networks._targets import by_score, find_target, rank_of
 
@@ -13,6 +13,7 @@ __all__ = [
     "by_score",
     "check_class_names",
     "check_network_name",
+    "check_not_random",
     "find_device",
     "find_target",
     "load_network",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 _FORM = 'Network(model, transform=None, classes=(), *, name="")'
 _HALF = 0.5 + 1 / 255  # a pixel on an edge is rounded up on both sides, and belongs to neither
 _LEAST_SPAN = 1e-6  # between black and white, relative to the largest: less is padding
+_FAR = 4.0  # from black, in spans from black to white: beyond what any resizing overshoots
+_REPEATS = 20  # of a transform that draws random numbers, to see whether it uses them
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +33,8 @@ class Network:
 
     What the network sees of a picture, and where a mask of it goes, is found by asking the
     transform about a black and a white picture of the same size. That is exact for a transform that
-    resizes, cuts, pads, turns or mirrors, and then treats each channel's values alike.
+    resizes, cuts, pads, turns or mirrors, and then treats each channel's values alike. Of one that
+    scales each picture by itself, to a mean of 0 or from 0 to 1, the whole picture counts as seen.
 
     Args:
         model: The network: ``(N, C, H, W)`` to scores ``(N, classes)``. A module or any callable.
@@ -45,7 +50,8 @@ class Network:
 
     Raises:
         TypeError: for a model that cannot be called or a transform that cannot.
-        ModelError: by its methods, for a transform that does not give a float tensor (C, H, W).
+        ModelError: by its methods, for a transform that does not give a float tensor (C, H, W), or
+            gives another one each time.
 
     Example:
         >>> weights = torchvision.models.ResNet50_Weights.DEFAULT
@@ -101,6 +107,14 @@ class Network:
         """Return the network's input for ``image``: float, ``(C, H, W)``, on the CPU, no batch."""
         if not isinstance(image, Image.Image):
             raise TypeError(f"image must be a PIL picture, not {type(image).__name__}")
+        drawn = _random_states()
+        x = self._prepared(image)
+        repeats = 0 if _random_states() == drawn else _REPEATS
+        for _ in range(repeats):
+            check_not_random(self.name, x, self._prepared(image))
+        return x
+
+    def _prepared(self, image: Image.Image) -> Tensor:
         try:
             x = (self.transform or Preprocessing())(image.convert(self.mode))
         except ModelError:
@@ -124,11 +138,7 @@ class Network:
 
     def view_of(self, x: Tensor, size: tuple[int, int]) -> Image.Image:
         """Return the input ``x`` of a picture of ``size`` (width, height) as a picture."""
-        shares = self._shares(x, size)
-        if not self._is_seen(size).any():  # each picture is normalised by itself
-            low, high = x.min(), x.max()
-            shares = (x - low) / (high - low).clamp(min=1e-12)
-        pixels = (shares.clamp(0, 1) * 255).round().byte().numpy()
+        pixels = (self._shares(x, size).clamp(0, 1) * 255).round().byte().numpy()
         return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels[:3].transpose(1, 2, 0))
 
     def lay_mask(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -136,6 +146,8 @@ class Network:
         size = (mask.shape[1], mask.shape[0])
         picture = Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0)))
         shares = self._shares(self.prepare(picture), size)
+        if mask.all() and not shares.any():  # it was scaled by itself, and has no brightest part
+            shares = torch.ones_like(shares)
         laid: npt.NDArray[np.bool_] = (shares.mean(dim=0) > _HALF).numpy()
         return laid
 
@@ -165,22 +177,29 @@ class Network:
         seen = shares[is_seen]
         low, high = float(seen.min()), float(seen.max())
         # Along the side of the view that the ramp runs along, whichever it is.
-        spreads = [
-            float((s := shares.amax(dim=d))[is_seen.any(dim=d)].max() - s.min()) for d in (0, 1)
-        ]
+        lines = [shares.amax(dim=d)[is_seen.any(dim=d)] for d in (0, 1)]
+        spreads = [float(line.max() - line.min()) for line in lines]
         places = int(is_seen.any(dim=spreads.index(max(spreads))).sum())
         half = max((high - low) / max(places - 1, 1) / 2, 0.5 / len(np.unique(ramp)))
         return max(low - half, 0.0), min(high + half, 1.0)
 
     def _shares(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return how far each value of an input lies from black (0) to white (1); 0 in padding."""
+        """Return how far each value of an input lies from black (0) to white (1); 0 in padding.
+
+        A channel that says nothing of that, such as a hue or an alpha, gets the mean of the others.
+        """
         black, span = self._range(size)
         if x.shape != span.shape:
             raise ModelError(
                 f"the transform of {self.name} gives shapes {tuple(x.shape)} and "
                 f"{tuple(span.shape)} for pictures of one size: it must not be random"
             )
-        return torch.where(self._is_seen(size), (x - black) / span, 0)
+        telling = span.abs() > _LEAST_SPAN * span.abs().max().clamp(min=_LEAST_SPAN)
+        shares = torch.where(telling, (x - black) / span, torch.nan)
+        if not telling.any() or shares.nan_to_num().abs().max() > _FAR:  # scaled by itself
+            x = x.nan_to_num()
+            return (x - x.min()) / (x.max() - x.min()).clamp(min=1e-12)
+        return torch.where(telling, shares, shares.nanmean(dim=0)).nan_to_num()
 
     def _is_seen(self, size: tuple[int, int]) -> Tensor:
         """Return where an input depends on the picture, (H, W): all but padding."""
@@ -192,7 +211,7 @@ class Network:
         found = self._ends.get(size)
         if found is None:
             black, white = (self.prepare(Image.new("L", size, value)) for value in (0, 255))
-            found = black, white - black
+            found = black, (white - black).nan_to_num()
             self._ends.clear()  # of the last size only: they are as large as an input
             self._ends[size] = found
         return found
@@ -223,9 +242,26 @@ def mode_of(model: object) -> str:
 
 def _words(transform: object) -> str:
     words = " ".join(str(transform).split())
+    words = re.sub(r"<(?:function )?(\S+)(?: object)? at 0x[0-9a-f]+>", r"\1", words)
     if " at 0x" in words:  # nobody gave it words
         words = getattr(transform, "__qualname__", type(transform).__qualname__)
     return words
+
+
+def check_not_random(name: str, one: Tensor, other: Tensor) -> None:
+    """Raise ``ModelError`` where a transform gave two inputs of one picture; NaN is as NaN."""
+    if not torch.equal(one.nan_to_num(), other.nan_to_num()):
+        raise ModelError(
+            f"the transform of {name} gives another input each time: leave out what is random in "
+            "it (flips, crops, jitter)"
+        )
+
+
+def _random_states() -> tuple[object, ...]:
+    """Return the states of the global generators that a transform may draw from."""
+    own = np.random.get_state(legacy=False)["state"]  # noqa: NPY002 - nothing is drawn
+    at = torch.get_rng_state().numpy().tobytes()
+    return random.getstate(), own["key"].tobytes(), own["pos"], at
 
 
 def _ramp(length: int) -> npt.NDArray[np.uint8]:

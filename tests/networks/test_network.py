@@ -1,6 +1,7 @@
 """From a picture to a network's input: as torchvision lays it, and masks as pictures."""
 
 import math
+import re
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from picture_files import noise
 from PIL import Image
 from torch import nn
-from torchvision import models
+from torchvision import models, transforms
 from torchvision.transforms import InterpolationMode
 
 from captum_guided_ext.errors import ModelError
@@ -48,7 +49,6 @@ def test_a_bare_network_takes_the_picture_as_it_is():
 
 
 def test_any_transform_does():
-    from torchvision import transforms
     from torchvision.transforms import v2
 
     image = noise(90, 70)
@@ -135,6 +135,57 @@ def test_padding_is_no_part_of_the_picture():
     assert network.window((6, 4)) == pytest.approx((0, 0, 1, 1), abs=0.002)
 
 
+def test_a_window_between_wide_borders_is_as_exact():
+    # Of 400 rows the middle 100 are seen, and 5 columns of the 100 are the picture's.
+    found = own(Preprocessing(crop=100)).window((5, 400))
+    assert found == pytest.approx((0, 0.375, 1, 0.625), abs=0.004)
+
+
+OBJECT = np.zeros((40, 60), bool)
+OBJECT[8:30, 12:42] = True
+ALIKE = transforms.Compose([transforms.Resize((20, 30)), transforms.ToTensor()])
+
+
+@pytest.mark.parametrize(
+    ("mode", "last"),
+    [
+        ("", lambda x: torch.cat([x, torch.ones(1, 20, 30)])),
+        ("", lambda x: torch.cat([torch.linspace(-9, 9, 30).expand(1, 20, 30), x])),
+        ("", lambda x: torch.stack([0 * x[0], 0 * x[0], x.amax(dim=0)])),  # as HSV of greys
+        ("RGBA", lambda x: x),
+        ("", lambda x: (x - x.mean()) / x.std()),
+        ("", lambda x: (x - x.mean()) / (x.std() + 1e-6)),
+        ("", lambda x: (x - x.min()) / (x.max() - x.min() + 1e-8)),
+    ],
+)
+def test_masks_go_through_channels_that_tell_nothing_and_pictures_scaled_by_themselves(mode, last):
+    network = own(lambda picture: last(ALIKE(picture)), mode=mode)
+    expected = np.zeros((20, 30), bool)
+    expected[4:15, 6:21] = True
+    assert np.array_equal(network.lay_mask(OBJECT), expected)
+    assert network.lay_mask(np.ones_like(OBJECT)).all()
+    assert not network.lay_mask(np.zeros_like(OBJECT)).any()
+    assert network.window((60, 40)) == pytest.approx((0, 0, 1, 1), abs=0.01)
+    assert np.ptp(network.view(noise(60, 40))) > 50
+
+
+@pytest.mark.parametrize(
+    "step", [transforms.RandomHorizontalFlip(0.5), transforms.RandomGrayscale(0.3)]
+)
+def test_a_transform_that_is_now_and_then_another_is_refused_whenever_it_is(step):
+    network = own(transforms.Compose([step, transforms.ToTensor()]), name="net")
+    for seed in range(20):
+        torch.manual_seed(seed)
+        with pytest.raises(ModelError, match="of net gives another input each time: leave out"):
+            network.prepare(noise(9, 7))
+
+
+def test_a_transform_that_draws_in_vain_is_none_that_is_random():
+    steps = [transforms.ToTensor(), transforms.RandomErasing(p=0)]
+    network, image = own(transforms.Compose(steps)), noise(9, 7)
+    assert torch.equal(network.prepare(image), steps[0](image))
+
+
 def test_what_a_transform_must_give():
     def fails(image):
         raise RuntimeError("no")
@@ -175,6 +226,8 @@ def test_the_preprocessing_in_words():
     assert known.assumption == ""
     assert "crop_size=[224]" in known.preprocessing
     assert "test_the_preprocessing_in_words" in Network(nn.Identity(), lambda x: x).preprocessing
+    steps = transforms.Compose([transforms.Resize(9), abs, noise])
+    assert re.search(r"Compose\( Resize\(size=9,.* noise \)$", own(steps).preprocessing)
 
 
 @pytest.mark.parametrize(
