@@ -132,11 +132,15 @@ def _classes(labels: Sequence[str], network: Network) -> list[int]:
     if not network.classes:
         numbered = all(label.isdecimal() for label in labels)
         return [int(label) if numbered else place for place, label in enumerate(labels)]
+    names = list(network.classes)
+    if all(names.count(label) == 1 for label in labels):  # "1" to "10", say, are no indices then
+        return [names.index(label) for label in labels]
     scores = torch.zeros(len(network.classes))
     classes = []
     for label in labels:
         try:
-            classes.append(find_target(label.replace("_", " "), scores, network.classes))
+            wanted = label if label in names else label.replace("_", " ")
+            classes.append(find_target(wanted, scores, network.classes))
         except ModelError as error:
             raise DataError(
                 f"the data's class {label!r} is none of {network.name}'s ({error}): rename its "

@@ -43,6 +43,22 @@ def test_folders_are_classes_by_name_else_by_number_else_in_order(tmp_path, labe
 
 
 @pytest.mark.parametrize(
+    ("labels", "names", "found"),
+    [
+        (("1", "3"), ("1", "2", "3"), (0, 2)),  # names, and no indices
+        (("hot_dog",), ("hot dog", "hot_dog"), (1,)),
+        (("hot_dog", "cat"), ("hot_dog stand", "hot_dog", "a cat"), (1, 2)),
+        (("top2", "label"), ("label", "prediction", "top2"), (2, 0)),
+    ],
+)
+def test_a_folder_called_as_a_class_is_that_class(tmp_path, labels, names, found):
+    small.save_pictures(tmp_path, len(labels), labels=labels)
+    network = Network(small.cnn(), Preprocessing(), names, name="net")
+    files = [f"{label}/{number}.png" for number, label in enumerate(labels)]
+    assert classes(tmp_path, network) == dict(zip(files, found, strict=True))
+
+
+@pytest.mark.parametrize(
     ("label", "words"),
     [
         ("wron", r"'wron' is none of named's .*the nearest is wren.*--target prediction"),
