@@ -111,7 +111,7 @@ def benchmark(
 
     Example:
         >>> network = load_network("resnet50")
-        >>> found = benchmark(network, ImageFolder("photos", network.prepare), output="results")
+        >>> found = benchmark(network, PictureDataset("photos", network), output="results")
         >>> print(found)
     """
     network = as_network(model)
@@ -147,7 +147,7 @@ def benchmark(
         with closing(Journal(folder, processes.rank, settings)) as journal:
             if processes.is_first:
                 mend_parts(folder, settings, after=processes.size)
-            scorer = Scorer(run, asked, scored, max_examples_per_batch, strict)
+            scorer = Scorer(run, network, asked, scored, max_examples_per_batch, strict)
             with closing(_with_progress(run.load(mine), run, mine, show_progress=shown)) as batches:
                 for number, loaded in batches:
                     record = scorer.score(number, loaded)

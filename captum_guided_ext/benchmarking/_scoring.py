@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from captum_guided_ext.benchmarking._run import Run
     from captum_guided_ext.evaluation import MethodSet, Metric, ScoreRow
+    from captum_guided_ext.networks import Network
     from captum_guided_ext.pictures import LoadedBatch
 
 _CANARIES = 3
@@ -71,6 +72,7 @@ class Scorer:
 
     Args:
         run: What is visited.
+        network: Whose class names must be as many as its outputs.
         methods: The methods.
         metrics: The metrics.
         max_examples_per_batch: Most perturbed inputs at a time.
@@ -78,6 +80,7 @@ class Scorer:
     """
 
     run: Run
+    network: Network
     methods: MethodSet
     metrics: Sequence[Metric]
     max_examples_per_batch: int
@@ -176,6 +179,7 @@ class Scorer:
                 self.metrics,
                 inputs.to(self.run.device),
                 labels if self.run.target == "label" else self.run.target,
+                network=self.network,
                 masks=torch.stack(masks) if len(masks) == len(items) else None,
                 seed=self.run.seed,
                 images=list(items),

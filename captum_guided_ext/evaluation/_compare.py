@@ -16,7 +16,7 @@ from captum_guided_ext.evaluation._methods import MethodSet
 from captum_guided_ext.evaluation._metric import Score, ScoredBatch
 from captum_guided_ext.evaluation._metrics import DEFAULT_METRICS, find_metrics
 from captum_guided_ext.evaluation._rows import ScoreRow
-from captum_guided_ext.networks import Network, find_target
+from captum_guided_ext.networks import Network, check_class_names, find_target
 from captum_guided_ext.sampling import a_seed, find_draws
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ def compare(
         inputs,
         target,
         additional_forward_args,
+        network=model if isinstance(model, Network) else None,
         masks=masks,
         seed=draws.seed,
         images=draws.images,
@@ -126,6 +127,7 @@ def compare_methods(
     target: TargetType | str,
     additional_forward_args: object = None,
     *,
+    network: Network | None,
     masks: Tensor | None,
     seed: int,
     images: Sequence[int],
@@ -141,6 +143,8 @@ def compare_methods(
             f"{(len(inputs), *inputs.shape[-2:])}"
         )
     forward_pass = methods.forward_pass(inputs, additional_forward_args)
+    if network is not None and forward_pass.output.dim() == 2:  # noqa: PLR2004 - (examples, classes)
+        check_class_names(network.classes, forward_pass.output.shape[1], network.name)
     chosen = _chosen(target, forward_pass.output)
     scores = forward_pass.scores(chosen).detach()
     seeds = methods.seeds(seed, images, [0])
