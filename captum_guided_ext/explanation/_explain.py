@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
+from torch import Tensor
 
 from captum_guided_ext.attr import (
     LAYER_METHODS,
@@ -36,7 +37,6 @@ from captum_guided_ext.pictures import Mask, Photo
 if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL.Image import Image
-    from torch import Tensor
 
 Model: TypeAlias = Network | Callable[..., Any]
 Picture: TypeAlias = "str | Path | Image | Photo | npt.NDArray[Any] | Tensor"
@@ -88,10 +88,10 @@ def explain(
         model: A :class:`~captum_guided_ext.Network`; or a module or any callable, of which no
             preprocessing is known: it gets pixels in [0, 1] at the picture's own size, and the
             report says so.
-        image: A file's path; a PIL picture of any size and mode; pixels as an array (H, W) or
-            (H, W, 3), of bytes or of floats from 0 to 1, or as a tensor of bytes (C, H, W); or the
-            network's input itself, a float tensor (C, H, W) or (1, C, H, W), which is not
-            preprocessed.
+        image: A file's path; a PIL picture of any size and mode, turned upright as a file is;
+            pixels as an array (H, W) or (H, W, 3), of bytes or of floats from 0 to 1, or as a
+            tensor of bytes (C, H, W); or the network's input itself, a float tensor (C, H, W) or
+            (1, C, H, W), which is not preprocessed.
         name: What to call the picture. Default: the file's name, or "picture".
         target: "prediction" (the same as "top1"), "top2", ..., a class index or a class name; a
             list of them for several explanations, from the same forward pass. Default:
@@ -122,7 +122,7 @@ def explain(
     network = as_network(model)
     methods = [methods] if isinstance(methods, str) else methods
     check_methods(methods)
-    targets = [target] if isinstance(target, (str, int)) else list(target)
+    targets = _listed(target)
     layers = [layer] if layer is None or isinstance(layer, str) else list(layer)
     if not targets or not layers:
         raise ValueError(f"{'layer' if targets else 'target'} is an empty list: leave it out")
@@ -132,9 +132,15 @@ def explain(
         for one in layers
         for explanation in _at_layer(network, given, targets, methods, one)
     ]
-    if isinstance(target, (str, int)) and (layer is None or isinstance(layer, str)):
+    if np.ndim(target) == 0 and (layer is None or isinstance(layer, str)):
         return found[0]
     return Explanations(tuple(found))
+
+
+def _listed(given: Any) -> list[Any]:
+    """Return what was given once or several times, numbers of numpy and of tensors as Python's."""
+    several = [given] if np.ndim(given) == 0 else list(given)
+    return [one.item() if isinstance(one, (Tensor, np.generic)) else one for one in several]
 
 
 def _at_layer(

@@ -40,7 +40,7 @@ def open_picture(path: Path) -> Image.Image:
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """Return a picture of any mode as RGB.
+    """Return a picture of any mode as RGB, turned upright where its EXIF says how.
 
     What is transparent is laid over white; CMYK is converted without its colour profile. Grey
     values of more than 8 bits are scaled: 0 is black, and white is the smallest of 255, 4095 and
@@ -51,6 +51,12 @@ def as_rgb(image: Image.Image) -> Image.Image:
     Raises:
         OSError: if it holds NaN or infinity, or cannot be decoded.
     """
+    try:
+        image = _turned(image)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file raises whatever the decoder trips over
+        raise OSError(brief(error)) from error
     picture, done = _as_rgb(image)
     _say(done)
     return picture
@@ -73,20 +79,24 @@ def open_mask(path: Path) -> Mask:
 @contextmanager
 def _upright(path: Path) -> Iterator[tuple[Image.Image, bool]]:
     """Open the first frame of a picture, with whether there are others."""
-    from PIL import ImageOps  # noqa: PLC0415 - Captum's matplotlib has loaded the rest of PIL
-
     try:
         with Image.open(path) as image:
             has_frames = getattr(image, "is_animated", False) and image.format not in _SECOND_OF_ONE
-            upright: Image.Image = ImageOps.exif_transpose(image)
-            upright.info[_INVERTED] = _is_inverted(image)
-            yield upright, has_frames
+            yield _turned(image), has_frames
     except OSError:
         raise
     except Image.DecompressionBombError as error:
         raise OSError(f"{str(error).partition(',')[0]}: make it smaller") from error
     except Exception as error:  # a damaged file raises whatever the decoder trips over
         raise OSError(brief(error)) from error
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    from PIL import ImageOps  # noqa: PLC0415 - Captum's matplotlib has loaded the rest of PIL
+
+    upright: Image.Image = ImageOps.exif_transpose(image)
+    upright.info[_INVERTED] = _is_inverted(image)
+    return upright
 
 
 def _as_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:

@@ -16,6 +16,7 @@ from captum_guided_ext import (
     Explanations,
     ModelError,
     Network,
+    benchmark,
     compare,
     explain,
 )
@@ -41,6 +42,10 @@ ERRORS = {
     "size": (
         {"model": Network(nn.Sequential(nn.Flatten(), nn.Linear(9, 2)), name="flat")},
         DataError, r"flat fails on an input of 3 x 8 x 8 \(RuntimeError: .*at its own size.*--size",
+    ),
+    "type": (
+        {"model": nn.Sequential(nn.Flatten(), nn.Linear(192, 2)).double()},
+        DataError, r"parameters are torch.float64, and the input is torch.float32: make both",
     ),
     "method": ({"methods": ["guided"]}, ValueError, "no method is called 'guided'; choose from"),
     "no method": ({"methods": []}, ValueError, "methods is empty: choose from gradient, input_x"),
@@ -78,6 +83,18 @@ def test_compare_takes_a_network_as_benchmark_does():
     options = {"methods": ["gradient"], "metrics": ["sensitivity_max"], "n_perturb_samples": 2}
     rows = compare(NETWORK, x, 1, **options).rows
     assert rows == compare(NETWORK.model, x, 1, **options).rows
+
+
+def test_class_names_must_be_as_many_as_outputs_in_tables_too(tmp_path):
+    network = Network(NETWORK.model, NETWORK.transform, ("a", "b"), name="net")
+    options = {"methods": ["gradient"], "metrics": ["sensitivity_max"], "n_perturb_samples": 2}
+    words = r"net has \d+ outputs and 2 class names, of which the first is 'a' and the last 'b'"
+    with pytest.raises(ModelError, match=words):
+        compare(network, NETWORK.prepare(PICTURE)[None], 1, **options)
+    PICTURE.save(tmp_path / "one.png")
+    data = PictureDataset(tmp_path, network)
+    with pytest.raises(DataError, match=rf"image 0 \(one.png\): {words}"):
+        benchmark(network, data, output=tmp_path / "out", target="prediction", **options)
 
 
 def test_a_data_set_of_pictures_names_what_it_cannot_use(tmp_path):
@@ -130,6 +147,23 @@ def test_a_tensor_of_floats_is_the_networks_input_as_it_is():
     normal = Network(NETWORK.model, Preprocessing(mean=(0.5,), std=(0.5,)))
     view = np.array(assumed(torch.full((3, 8, 8), 0.5), normal)[0].view)
     assert (view == 191).all()
+
+
+def test_a_tensor_that_wants_a_gradient_gets_none():
+    ready = NETWORK.prepare(PICTURE).requires_grad_()
+    for model in (NETWORK, NETWORK.model):
+        found, plain = (assumed(x, model)[0] for x in (ready, ready.detach()))
+        assert torch.equal(found.maps["gradient"], plain.maps["gradient"])
+    assert ready.requires_grad
+    assert ready.grad is None
+
+
+def test_targets_may_be_numbers_of_numpy_and_of_tensors():
+    for target in (np.int64(1), torch.tensor(1)):
+        assert explain(NETWORK, PICTURE, target=target, methods="gradient").target.index == 1
+    for targets in (np.array([1, 0]), torch.tensor([1, 0]), range(1, -1, -1), (1, np.int8(0))):
+        found = explain(NETWORK, PICTURE, target=targets, methods="gradient")
+        assert [one.target.index for one in found] == [1, 0]
 
 
 def test_a_module_without_preprocessing_says_what_is_assumed():
@@ -208,6 +242,14 @@ def test_pictures_in_memory_are_read_as_files_are(tmp_path):
         found, words = assumed(given)
         assert "transparent parts: they were laid over white" in words
         assert np.array(found.view).min() == 255
+    exif = Image.Exif()
+    exif[0x112] = 6  # to be turned by 90 degrees
+    Image.fromarray(np.array(PICTURE)[:, :5]).save(tmp_path / "turned.png", exif=exif)
+    file, _ = assumed(tmp_path / "turned.png", NETWORK.model)
+    with Image.open(tmp_path / "turned.png") as image:
+        found, _ = assumed(image, NETWORK.model)
+    assert found.view.size == (8, 5)
+    assert found.view.tobytes() == file.view.tobytes()
     with pytest.raises(DataError, match="image cannot be read as a picture: it holds NaN"):
         assumed(Image.fromarray(np.full((8, 8), np.nan, np.float32)))
 
