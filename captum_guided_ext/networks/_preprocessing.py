@@ -91,7 +91,9 @@ class Preprocessing:
             parts = [f"{side} to {_by(self.size)}, {self.interpolation}"]
         if self.crop is not None:
             cut = (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
-            parts.append(f"centre {_by(cut)}")
+            sides = (self.size, self.size) if isinstance(self.size, int) else self.size or cut
+            is_padded = any(side < wanted for side, wanted in zip(sides, cut, strict=True))
+            parts.append(f"centre {_by(cut)}" + ", padded with black" * is_padded)
         mean, std = _numbers(self.mean), _numbers(self.std)
         parts.append(f"pixels in [0, 1], mean {mean}, std {std}")
         return "; ".join(parts)

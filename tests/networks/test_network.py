@@ -218,6 +218,12 @@ def test_the_preprocessing_in_words():
         "shorter side to 256, bilinear; centre 224 x 224; pixels in [0, 1], mean 0.5, 0.4, 0.3, "
         "std 1"
     )
+    for size, crop, words in (
+        (100, 224, "shorter side to 100, bilinear; centre 224 x 224, padded with black; pixels"),
+        ((300, 100), (224, 99), "resized to 100 x 300, bilinear; centre 99 x 224; pixels"),
+        ((300, 98), (224, 99), "resized to 98 x 300, bilinear; centre 99 x 224, padded with bl"),
+    ):
+        assert str(Preprocessing(size, crop)).startswith(words)
     assert Network(nn.Identity()).preprocessing.startswith(
         "at its own size; pixels in [0, 1], mean"
     )
