@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 DEMO_SEED = 2026  # of the world the commands draw from; training saw other seeds
 _DEMO_LENGTH = 300
+_FURTHER = (".gif", ".jfif", ".apng")  # pictures' names that torchvision's ImageFolder leaves out
 
 
 @dataclass(frozen=True)
@@ -178,13 +179,12 @@ def _labelled(folder: Path, masks: Path | None) -> tuple[list[str], list[tuple[P
     from torchvision.datasets import ImageFolder  # noqa: PLC0415
     from torchvision.datasets.folder import IMG_EXTENSIONS  # noqa: PLC0415
 
-    flat = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMG_EXTENSIONS)
+    suffixes = {*IMG_EXTENSIONS, *_FURTHER}
+    flat = sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes)
     if flat:
         inner = [p for p in folder.iterdir() if p.is_dir() and not (masks and p.samefile(masks))]
         left_out = sorted(
-            one.name
-            for one in inner
-            if any(p.suffix.lower() in IMG_EXTENSIONS for p in one.iterdir())
+            one.name for one in inner if any(p.suffix.lower() in suffixes for p in one.iterdir())
         )
         if left_out:
             warn_user(
@@ -194,7 +194,9 @@ def _labelled(folder: Path, masks: Path | None) -> tuple[list[str], list[tuple[P
         return [], [(path, None) for path in flat]
     if not any(path.is_dir() for path in folder.iterdir()):
         return [], []
-    found = ImageFolder(folder, allow_empty=True)
+    found = ImageFolder(
+        folder, is_valid_file=lambda path: Path(path).suffix.lower() in suffixes, allow_empty=True
+    )
     return found.classes, [(Path(path), label) for path, label in found.samples]
 
 

@@ -273,6 +273,17 @@ def test_folders_that_hold_nothing(tmp_path):
             open_data(str(tmp_path / wrong))
 
 
+def test_a_folder_leaves_out_no_picture_that_explain_takes(tmp_path):
+    names = [f"{number}{end}" for number, end in enumerate((".GIF", ".jfif", ".apng", ".png"))]
+    for folder in (tmp_path / "flat", tmp_path / "labelled" / "cat"):
+        folder.mkdir(parents=True)
+        for name, kind in zip(names, ("GIF", "JPEG", "PNG", "PNG"), strict=True):
+            Image.new("RGB", (4, 4)).save(folder / name, kind)
+    assert [open_data(str(tmp_path / "flat")).name(i) for i in range(4)] == names
+    labelled = open_data(str(tmp_path / "labelled"))
+    assert [labelled.name(i) for i in range(4)] == [f"cat/{name}" for name in names]
+
+
 def test_pictures_in_folders_beside_pictures_are_left_out_aloud(tmp_path):
     for name in ("a.png", "masks/a.png", "more/b.png", "text/c.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
