@@ -44,6 +44,11 @@ Regions: TypeAlias = Mapping[str, Mask] | str | Path | None
 
 DEFAULT_METHODS = tuple(method for method in METHODS if method != "input_x_gradient")
 _REPORTED = 5  # classes in the list of predictions
+_ROUNDING = 1e-3  # of a sum of probabilities, in half precision
+_PROBABILITIES = (
+    "what the network returns are probabilities, it seems (none is below 0, and their sum is 1): "
+    "they are reported as they are, and explained instead of scores before a softmax"
+)
 
 
 @overload
@@ -190,6 +195,7 @@ def _one(
     classes = _ranked(network, scores)
     index = find_target(target, scores, network.classes)
     chosen = next(one for one in classes if one.index == index)
+    assumed = [*given.assumed, *([_PROBABILITIES] if _are_probabilities(scores) else [])]
     contrast = next((one for one in classes if one.index != index), None)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -209,7 +215,7 @@ def _one(
         network=network.name,
         weights=network.weights,
         preprocessing=given.preprocessing,
-        assumed=given.assumed,
+        assumed=tuple(assumed),
         predictions=tuple(classes[:_REPORTED]),
         target=chosen,
         contrast=contrast,
@@ -246,6 +252,13 @@ def _ranks(values: Tensor) -> npt.NDArray[np.float64]:
     return shared[place]
 
 
+def _are_probabilities(scores: Tensor) -> bool:
+    """Return whether a network has taken the softmax itself."""
+    is_one = (scores.double().sum() - 1).abs() < _ROUNDING
+    return len(scores) > 1 and bool(is_one and (scores >= 0).all())
+
+
 def _ranked(network: Network, scores: Tensor) -> list[ScoredClass]:
-    probabilities = scores.cpu().double().softmax(dim=0)
+    values = scores.cpu().double()
+    probabilities = values if _are_probabilities(scores) else values.softmax(dim=0)
     return [ScoredClass(i, network.category(i), float(probabilities[i])) for i in by_score(scores)]

@@ -174,6 +174,16 @@ def test_a_module_without_preprocessing_says_what_is_assumed():
     assert "at its own size; pixels in [0, 1]" in str(found)
 
 
+def test_a_network_that_ends_in_a_softmax_gets_no_second_one():
+    plain = explain(NETWORK.model, PICTURE, methods="gradient")
+    ends = nn.Sequential(NETWORK.model, nn.Softmax(dim=1))
+    found, words = assumed(PICTURE, ends)
+    assert "what the network returns are probabilities" in words
+    assert "probabilities" not in " ".join(plain.assumed)
+    expected = {one.index: one.probability for one in plain.predictions}
+    assert {one.index: one.probability for one in found.predictions} == pytest.approx(expected)
+
+
 def test_several_targets_come_from_one_forward_pass():
     calls = []
     hook = NETWORK.model.register_forward_hook(lambda *_: calls.append(1))
