@@ -59,7 +59,8 @@ def explain_photos(
         network: As in :func:`captum_guided_ext.explain`.
         photos: What :func:`captum_guided_ext.pictures.open_photo` returns, or paths.
         output: The folder for ``NAME.png`` and ``NAME.json``. Of two photos of one name, the
-            second's files are called ``NAME-2``; so are those of one that lies there itself.
+            second's files are called ``NAME-2``; so are those of one that lies there itself, and
+            of one called ``OTHER-maps`` where that is the name of another's maps.
         target: As in :func:`captum_guided_ext.explain`.
         methods: As in :func:`captum_guided_ext.explain`.
         layer: As in :func:`captum_guided_ext.explain`.
@@ -76,7 +77,7 @@ def explain_photos(
             :func:`captum_guided_ext.explain`; for a folder that cannot be written to.
     """
     photos = [photos] if isinstance(photos, (str, Path, Photo)) else photos
-    stems = _stems_of_files([regions, *(photos if isinstance(photos, Sequence) else ())], output)
+    taken = _stems_of_files([regions, *(photos if isinstance(photos, Sequence) else ())], output)
     is_any_used = False
     fault = None  # perhaps not the photo's own
     for given in photos:
@@ -93,7 +94,7 @@ def explain_photos(
             yield Explained(name, None, (), error)
             continue
         is_any_used = True
-        stem = _free(found.stem, stems)
+        stem = _free(found.stem, taken, ("", "-maps") if save_maps else ("",))
         files = found.save(output, stem=stem, formats=formats, views=views)
         if save_maps:
             files += found.save_maps(output, stem=stem)
@@ -111,8 +112,13 @@ def _stems_of_files(given: Iterable[object], folder: str | Path) -> set[str]:
     }
 
 
-def _free(stem: str, taken: set[str]) -> str:
+def _free(stem: str, taken: set[str], ends: tuple[str, ...]) -> str:
+    """Return a stem that is not taken with any of the ends, and take it with all of them."""
     names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
-    free = next(name for name in names if name.casefold() not in taken)
-    taken.add(free.casefold())  # on a disk that does not tell cases apart, too
+
+    def wanted(name: str) -> set[str]:  # on a disk that does not tell cases apart, too
+        return {f"{name}{end}".casefold() for end in ends}
+
+    free = next(name for name in names if not wanted(name) & taken)
+    taken |= wanted(free)
     return free

@@ -1,6 +1,7 @@
 """From photos to figures and reports on disk, without the command line."""
 
 import json
+from pathlib import Path
 
 import pytest
 from picture_files import halves, noise, save
@@ -73,3 +74,18 @@ def test_a_photo_that_cannot_be_opened_is_named(photo, tmp_path):
     with pytest.raises(TypeError, match="a photo is a path or a Photo, not int"):
         open_photo(3)
     assert isinstance(open_photo(str(photo)), Photo)
+
+
+@pytest.mark.parametrize("names", [("a.png", "a-maps.png"), ("a-maps.png", "a.png")])
+def test_the_maps_of_a_photo_never_take_the_place_of_anothers_report(network, tmp_path, names):
+    photos = [save(tmp_path / name, noise(90, 60)) for name in names]
+    found = list(explain_photos(network, photos, output=tmp_path / "made", save_maps=True, **QUICK))
+    files = [file for one in found for file in one.files]
+    assert len(set(files)) == len(files) == 8
+    for one in found:
+        figure, report, *maps, about = one.files
+        assert json.loads(report.read_text()) == [one.found.to_dict()]
+        said = json.loads(about.read_text())["maps"]
+        assert {file.name for file in maps} == set(said)
+        assert {told["image"] for told in said.values()} == {Path(one.photo).name}
+        assert figure.suffix == ".png"
