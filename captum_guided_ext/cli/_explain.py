@@ -165,6 +165,8 @@ def _page(arguments: argparse.Namespace) -> Iterator[Path | None]:
     page = Path(arguments.html)
     if page.is_dir():
         raise UsageError(f"--html {page} is a folder: name the file, such as {page / 'page.html'}")
+    if page.suffix.casefold() not in (".html", ".htm"):  # which no photo and no report is called
+        raise UsageError(f"--html {page} is not the name of a page, such as {page.stem}.html")
     with writable_folder(page.parent):
         yield page
 

@@ -315,6 +315,17 @@ def test_a_page_of_all_photos(explain, photos, tmp_path):
     assert (code, len(json.loads(out)), err) == (0, 1, [])
 
 
+@pytest.mark.parametrize("place", ["a.png", "out/a.json", "page", "labels.txt"])
+def test_a_page_takes_the_place_of_no_other_file(explain, photos, tmp_path, place):
+    (tmp_path / "labels.txt").write_text("here")
+    before = (tmp_path / "a.png").read_bytes()
+    code, out, (line,) = explain(photos[0], "--output", "out", "--html", place)
+    assert (code, out) == (2, "")
+    assert f"--html {place} is not the name of a page, such as {Path(place).stem}.html" in line
+    assert (tmp_path / "a.png").read_bytes() == before
+    assert (tmp_path / "labels.txt").read_text() == "here"
+
+
 NUMBERS = {
     "--mean=-1,0,1 --std 2": None,
     "--mean -1,0,1 --std 0.5,.25,1e-1": None,
