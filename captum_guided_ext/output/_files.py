@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 from contextlib import contextmanager, suppress
@@ -22,7 +23,13 @@ def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:
     Args:
         path: The file.
         content: Its bytes; of a large one in pieces.
+
+    Raises:
+        OSError: if it cannot be written to, or is no regular file: a pipe, or ``/dev/null``, would
+            be gone.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "it is no regular file")
     temporary = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.part")
     try:
         with temporary.open("wb") as file:

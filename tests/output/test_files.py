@@ -1,9 +1,11 @@
 """A folder that can be written to, before any work is done."""
 
+import os
+
 import pytest
 
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.output import writable_folder
+from captum_guided_ext.output import writable_folder, write_files
 
 
 @pytest.mark.parametrize("written", [True, False])
@@ -40,3 +42,12 @@ def test_a_place_that_cannot_be_written_to(tmp_path, place, reason):
     ):
         pytest.fail("no work is done")
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_is_no_regular_file_is_left_as_it_is(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(DataError, match="pipe cannot be written to: it is no regular file"):
+        write_files(tmp_path, {"pipe": b"content"})
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
