@@ -188,7 +188,9 @@ class Comparison(Result):
             DataError: if the folder cannot be written to.
         """
         about = {name: self.to_dict()[name] for name in ("target", "layer", "preprocessing")}
-        axes = ["example", "channel", "row", "column"][: self.inputs.dim()]
+        axes = ["example", "channel", "row", "column"]
+        if self.inputs.dim() != len(axes):  # no pictures
+            axes = ["example", *(f"dimension {n}" for n in range(1, self.inputs.dim()))]
         return write_files(Path(folder), map_files("comparison", [(self.maps, about)], axes))
 
     def _why_not_drawn(self) -> str:

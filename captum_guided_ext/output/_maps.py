@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
+from captum_guided_ext.output._names import name_part
 from captum_guided_ext.output._provenance import versions
 
 if TYPE_CHECKING:
@@ -30,13 +33,19 @@ def map_files(
     """
     files: dict[str, bytes] = {}
     said: dict[str, Any] = {}
+    taken: set[str] = set()
     for number, (maps, about) in enumerate(groups, start=1):
         start = f"{stem}-{number}" if len(groups) > 1 else stem
         for method, one in maps.items():
-            values = one.detach().cpu().numpy()
+            # NumPy has no bfloat16, all values of which float32 has
+            kept = one.float() if one.dtype == torch.bfloat16 else one
+            values = kept.detach().cpu().numpy()
             content = io.BytesIO()
             np.save(content, values, allow_pickle=False)
-            name = f"{start}-{method}.npy"
+            part = name_part(method)
+            names = chain([f"{start}-{part}.npy"], (f"{start}-{part}-{n}.npy" for n in count(2)))
+            name = next(one for one in names if one.casefold() not in taken)
+            taken.add(name.casefold())  # on a disk that does not tell cases apart, too
             files[name] = content.getvalue()
             form = {"shape": list(values.shape), "dtype": str(values.dtype), "axes": list(axes)}
             said[name] = {"method": method} | form | dict(about)

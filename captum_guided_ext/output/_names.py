@@ -19,8 +19,17 @@ def file_stem(name: str) -> str:
     Args:
         name: The picture's, with or without an ending.
     """
-    stem = _UNFIT.sub("-", PurePath(name).stem.strip(". ")).strip("-") or "picture"
-    if len(stem.encode()) <= _MOST_BYTES:
-        return stem
+    return _fit(PurePath(name).stem.strip(". "), name, _MOST_BYTES) or "picture"
+
+
+def name_part(name: str) -> str:
+    """Return a name as a part of a file's, as :func:`file_stem` does, with its ending."""
+    return _fit(name, name, _MOST_BYTES // 2)
+
+
+def _fit(part: str, name: str, most: int) -> str:
+    fit = _UNFIT.sub("-", part).strip("-")
+    if len(fit.encode()) <= most:
+        return fit
     digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
-    return f"{stem.encode()[:_MOST_BYTES].decode(errors='ignore')}-{digest}"
+    return f"{fit.encode()[:most].decode(errors='ignore')}-{digest}"

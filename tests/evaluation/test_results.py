@@ -150,6 +150,34 @@ def test_the_raw_maps_are_files_that_say_what_they_are(tmp_path):
     assert said["versions"]["torch"] == torch.__version__
 
 
+def test_the_raw_maps_have_names_that_any_file_has_and_none_twice(tmp_path):
+    names = ["../up", "a/b", "a:b", "A/B", "a\\b", "x" * 300, "0.5"]
+    maps = {name: X + place for place, name in enumerate(names)}
+    *files, about = dataclasses.replace(COMPARISON, maps=maps).save_maps(tmp_path / "maps")
+    assert set(files) == set((tmp_path / "maps").iterdir()) - {about}
+    said = json.loads(about.read_text())["maps"]
+    assert [said[file.name]["method"] for file in files] == names
+    assert len({file.name.casefold() for file in files}) == len(names)
+    for file, one in zip(files, maps.values(), strict=True):
+        assert np.array_equal(np.load(file), one.numpy())
+
+
+def test_the_raw_maps_of_bfloat16_are_written_without_loss(tmp_path):
+    maps = {"gradient": X.bfloat16()}
+    file, about = dataclasses.replace(COMPARISON, maps=maps).save_maps(tmp_path)
+    assert np.array_equal(np.load(file), X.bfloat16().float().numpy())
+    assert json.loads(about.read_text())["maps"][file.name]["dtype"] == "float32"
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (2, 4, 5), (2, 1, 3, 4, 5)])
+def test_what_is_no_picture_has_no_channels_and_rows(tmp_path, shape):
+    x = torch.zeros(shape)
+    found = dataclasses.replace(COMPARISON, inputs=x, maps={"gradient": x})
+    said = json.loads(found.save_maps(tmp_path)[-1].read_text())["maps"]
+    (axes,) = (one["axes"] for one in said.values())
+    assert axes == ["example", *(f"dimension {n}" for n in range(1, len(shape)))]
+
+
 def test_a_comparison_draws_every_map_and_a_benchmark_every_mean():
     maps = {"gradient": X - 0.5, "guided_backprop": X}
     figure = dataclasses.replace(COMPARISON, maps=maps).plot()
