@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from captum_guided_ext.benchmarking._report import metric_tables
-from captum_guided_ext.output import Article, Drawing, Rows, Section, Words, counted
+from captum_guided_ext.evaluation import METRICS, find_metrics
+from captum_guided_ext.output import Article, Drawing, Rows, Section, Words, counted, described
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +56,14 @@ def article(
     return Article("Benchmark of attribution methods", [headline], sections, _code(settings))
 
 
+def _is_known(names: str, words: str, samples: int) -> bool:
+    """Whether a metric is what its names alone stand for, with this many samples."""
+    asked = names.split(", ")
+    if not set(asked) <= METRICS.keys():
+        return False
+    return words in map(described, find_metrics(asked, n_perturb_samples=samples))
+
+
 def _code(settings: Mapping[str, Any]) -> str:
     """Return Python that scores the same again, as far as names say what was scored."""
     runs = settings.get("runs") or [settings]
@@ -68,6 +77,8 @@ def _code(settings: Mapping[str, Any]) -> str:
     } | {name: settings.get(name) for name in _ARGUMENTS}
     own = [name for name, words in methods.items() if words != repr(name)]
     lines = ["import captum_guided_ext as cg", ""]
+    drawn = said["n_perturb_samples"] or 10  # the default
+    own += [names for names, words in metrics.items() if not _is_known(names, words, drawn)]
     lines += [f"# as they are under settings: {own!r}"] if own else []
     folders = [f"run-{place}" for place in range(1, len(runs) + 1)]
     data = settings.get("data", {}).get("description", "")

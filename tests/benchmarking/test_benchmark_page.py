@@ -11,6 +11,7 @@ from pages import HOSTILE, Page, check, shown
 import captum_guided_ext as cg
 from captum_guided_ext.benchmarking._records import ScoredImage, SkippedImage
 from captum_guided_ext.benchmarking._report import summary_tables
+from captum_guided_ext.evaluation import InfidelityMetric
 
 FEW = {"methods": ["gradient", "guided_backprop"], "n_perturb_samples": 2}
 
@@ -82,6 +83,23 @@ def test_what_makes_it_again_does(found, tmp_path):
                          **said | {"output": tmp_path / "again"})  # fmt: skip
     assert again.rows == found.rows
     assert again.settings == found.settings
+
+
+def test_what_makes_it_again_names_metrics_that_have_settings_of_their_own(tmp_path):
+    def page(*metrics, **settings):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        found = cg.benchmark(
+            small.cnn(), small.dataset(2), output=folder, methods=["gradient"], metrics=metrics,
+            show_progress=False, **settings,
+        )  # fmt: skip
+        return check(found.to_html()).text
+
+    own = "# as they are under settings: ['infidelity']"
+    assert own in page(InfidelityMetric(n_perturb_samples=2, normalize=False))
+    assert own in page(InfidelityMetric(n_perturb_samples=2), "sensitivity_max")
+    named = ("infidelity", "sensitivity_max", "sensitivity_mean")
+    assert "under settings" not in page(*named, n_perturb_samples=2)
+    assert "under settings" not in page("infidelity")
 
 
 def test_several_runs_are_put_together_again(found, tmp_path):
