@@ -32,7 +32,8 @@ _LONGEST = 800  # pixels of a picture in a page
 _COARSE = 128  # pixels of a picture below which they are shown as squares
 _SHORT = 20  # rows of a table in a fragment
 _NUMBERS = re.compile(r"[-+.\d]\S*( to \S+)?(?<=\d)")
-_NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # not allowed in HTML
+# Not allowed in HTML, or turns the direction of what is written beside it.
+_NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True)
@@ -278,6 +279,8 @@ def _uri(png: bytes) -> str:
 def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
     for name, value in settings.items():
         path = f"{above}{name}"
+        if isinstance(value, (list, tuple)) and any(isinstance(one, dict) for one in value):
+            value = {str(number): one for number, one in enumerate(value, start=1)}  # noqa: PLW2901
         if isinstance(value, dict) and value:
             yield from _flat(value, f"{path}: ")
         elif isinstance(value, (list, tuple)):

@@ -176,3 +176,8 @@ def test_a_fragment_of_several_says_which_table_is_of_which():
     page = Page(html_fragment("headline", Figure, [an_article("one"), an_article("two")]))
     captions = [one["aria-label"] for one in page.all("table")]
     assert captions == ["one: one", "one: one", "two: two", "two: two"]
+
+
+def test_settings_in_a_list_are_told_one_by_one():
+    rows = Rows.of_settings({"runs": [{"seed": 0}, {"seed": 7, "model": {"name": "m"}}]}).rows
+    assert rows == [("runs: 1: seed", "0"), ("runs: 2: seed", "7"), ("runs: 2: model: name", "m")]
