@@ -24,6 +24,7 @@ from captum_guided_ext.output import (
     percent,
     scale_pixels,
 )
+from captum_guided_ext.pictures import grid_regions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,7 +83,7 @@ def article(
         "versions": about["versions"],
     }
     sections.append(Section("Settings and versions", [Rows.of_settings(settings)]))
-    return Article(title, [headline], sections, _code(about, list(shares)))
+    return Article(title, [headline], sections, _code(about, list(shares), panels[0]))
 
 
 def _layers(
@@ -98,10 +99,11 @@ def _layers(
     for panel, own in zip(maps, shares.values(), strict=True):
         most = max(own, key=lambda share: share.attribution)
         held = f"{percent(most.attribution)} of its magnitude lies in {most.name}"
-        said = held if most.attribution else "zero everywhere"
-        alt = f"Map of {panel.title} for {about['target']['name']}: {said}"
+        empty = "" if most.attribution else "zero everywhere"
+        alt = f"Map of {panel.title} for {about['target']['name']}: {empty or held}"
         drawn = map_picture(panel.values, picture.picture, panel.view)
-        shown.append(Layer(panel.title, Image.fromarray(drawn), alt))
+        title = f"{panel.title} ({empty})" if empty else panel.title
+        shown.append(Layer(title, Image.fromarray(drawn), alt))
     view = maps[0].view
     scale = Layer("", Image.fromarray(scale_pixels(view)), "from blue over white to red")
     ends = ("negative −1", "1 positive")
@@ -142,7 +144,7 @@ def _compared(shares: Mapping[str, Sequence[RegionShare]]) -> list[Rows]:
     return [Rows(("region", *titles), rows, "of the magnitude of each method's map:")]
 
 
-def _code(about: Mapping[str, Any], methods: Sequence[str]) -> str:
+def _code(about: Mapping[str, Any], methods: Sequence[str], picture: PicturePanel) -> str:
     network = about["network"]
     arguments = {
         "target": about["target"]["index"],
@@ -150,6 +152,9 @@ def _code(about: Mapping[str, Any], methods: Sequence[str]) -> str:
         "layer": network["layer"],
     }
     lines = [f"    {name}={value!r}," for name, value in arguments.items() if value is not None]
+    regions = list(picture.outlines)
+    if regions != list(grid_regions(*picture.picture.size[::-1])):
+        lines.append(f"    regions=...,  # {', '.join(map(repr, regions))}")
     return "\n".join(
         [
             "import captum_guided_ext as cg",

@@ -92,7 +92,10 @@ def test_a_map_without_anything_says_so(explanation):
     nothing = explanation.maps["gradient"] * 0
     share = replace(explanation.shares["gradient"][0], attribution=0.0)
     one = replace(explanation, maps={"gradient": nothing}, shares={"gradient": [share]})
-    assert check(one.to_html()).all("img")[1]["alt"].endswith(": zero everywhere")
+    page = check(one.to_html())
+    assert page.all("img")[1]["alt"].endswith(": zero everywhere")
+    assert ("figcaption", "Gradient (zero everywhere)") in page.words
+    assert ("span", "Gradient (zero everywhere)") in page.words
 
 
 def test_a_page_of_a_large_picture_is_no_large_file(network):
@@ -109,6 +112,13 @@ def test_what_makes_it_again_is_python_that_does(network, explanation):
     again = explain(network, noise(40, 30), name="noise.png", **said)
     assert again.to_dict() == explanation.to_dict()
     assert ("code", "the command") in check(explanation.to_html(made_by="the command")).words
+
+
+def test_what_makes_it_again_says_that_the_regions_are_ones_own(network):
+    masks = {"one": np.eye(30, 40) > 0, "two\n": np.eye(30, 40, 5) > 0}
+    own = explain(network, noise(40, 30), regions=masks, methods=["gradient"])
+    assert "    regions=...,  # 'one', 'two\\n'\n" in check(own.to_html()).text
+    assert "regions=" not in check(explain(network, noise(40, 30)).to_html()).text
 
 
 def test_several_are_a_section_each(network, explanation):
