@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import small_benchmark as small
 from browser import CHROMIUM, NAMES, Browser
+from matplotlib.figure import Figure
 from pages import HOSTILE
 from PIL import Image
 
@@ -15,6 +16,7 @@ import captum_guided_ext as cg
 from captum_guided_ext.explanation import explain
 from captum_guided_ext.networks import load_network
 from captum_guided_ext.output import html_of
+from captum_guided_ext.output._html import Article, Rows, Section, html_fragment
 from captum_guided_ext.pictures import demo_photo
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=f"no browser is here: {', '.join(NAMES)}")
@@ -231,3 +233,19 @@ def test_names_that_look_like_programs_run_nothing(browser, explanation, tmp_pat
         assert browser.ask("document.documentElement.scrollWidth") == 320
         assert clean(browser)
     assert shapes[0] == shapes[1]
+
+
+def test_the_cells_of_a_fragment_keep_apart_where_a_page_has_no_style(browser, tmp_path):
+    numbers = "-1.234e-06 to 5.678e-07"
+    rows = Rows(("method", "of all pairs", "rank"), [["gradient", numbers, "1 to 2"]])
+    article = Article("title", [], [Section("title", [rows], in_short=True)], "")
+    fragment = html_fragment("headline", Figure, [article])
+    (tmp_path / "page.html").write_text(f"<!DOCTYPE html><div style='width: 12em'>{fragment}</div>")
+    browser.open(tmp_path / "page.html")
+    heights, gaps = browser.ask("""[
+      [...document.querySelectorAll(".number")].map((one) => one.getClientRects()[0].height),
+      [...document.querySelectorAll("th, td")].map((one) =>
+        parseFloat(getComputedStyle(one).paddingRight)),
+    ]""")
+    assert len(set(heights)) == 1
+    assert min(gaps) > 5
