@@ -58,6 +58,7 @@ class Explanations(OfOnePicture, Sequence[Explanation]):
             [one.panels(views) for one in self.explanations],
             title=self._headline(),
             caption=self.explanations[0].caption,
+            wrap=len(views) > 1,
             row_titles=[f"{one.name} ({percent(one.probability)})" for one in targets],
         )
 

@@ -159,7 +159,8 @@ def _code(about: Mapping[str, Any], methods: Sequence[str], picture: PicturePane
         [
             "import captum_guided_ext as cg",
             "",
-            f"network = cg.load_network({network['name']!r})  # or your own of this name",
+            f"network = cg.load_network({network['name']!r})  # or your own of this name, with",
+            *(f"# {words!r}" for words in (network["weights"], about["preprocessing"]) if words),
             "found = cg.explain(",
             f"    network, {about['image']!r},",
             *lines,

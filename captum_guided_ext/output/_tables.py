@@ -48,10 +48,12 @@ class Table:
         writer.writerow(self.columns)
         for block in self.blocks():
             writer.writerows(zip(*(block[name] for name in self.columns), strict=True))
-            yield text.getvalue().encode()
+            yield text.getvalue().encode(errors="backslashreplace")
             text.seek(0)
             text.truncate()
-        yield text.getvalue().encode()  # the names, where there are no rows
+        yield text.getvalue().encode(
+            errors="backslashreplace"
+        )  # the names, where there are no rows
 
     def to_csv(self) -> str:
         """Return the rows as CSV."""

@@ -111,6 +111,7 @@ def test_what_makes_it_again_is_python_that_does(network, explanation):
     said = {one.arg: ast.literal_eval(one.value) for one in call.keywords}
     again = explain(network, noise(40, 30), name="noise.png", **said)
     assert again.to_dict() == explanation.to_dict()
+    assert f"# {explanation.preprocessing!r}" in code  # which a name alone may not bring
     assert ("code", "the command") in check(explanation.to_html(made_by="the command")).words
 
 

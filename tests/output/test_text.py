@@ -2,7 +2,7 @@
 
 import pytest
 
-from captum_guided_ext.output import percent, sections, wrapped
+from captum_guided_ext.output import Table, percent, sections, wrapped
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,8 @@ def test_a_line_that_is_too_long_goes_on_below():
         "  y",
         "z",
     ]
+
+
+def test_a_name_that_is_no_unicode_is_written_out():
+    table = Table.of_rows(("name",), [{"name": "a\ud83dz.png"}])
+    assert table.to_csv() == "name\na\\ud83dz.png\n"
