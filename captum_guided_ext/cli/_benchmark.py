@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,6 @@ from captum_guided_ext.cli._parser import (
     skipped,
 )
 from captum_guided_ext.cli._terminal import say
-from captum_guided_ext.errors import DataError
 from captum_guided_ext.evaluation import (
     CAPTUM_METHODS,
     DEFAULT_METRICS,
@@ -165,8 +163,8 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     if found is None:
         return 0
-    page = found.to_html(made_by=arguments.command_line).encode()
-    with suppress(DataError):  # a finished run may be read where nothing can be written
+    if os.access(arguments.output, os.W_OK):  # a finished run may be read where it is not
+        page = found.to_html(made_by=arguments.command_line).encode()
         write_files(Path(arguments.output), {"summary.html": page})
     say(found)
     say(f"\nscores.csv and summary.csv, .json, .html and .png are in {arguments.output}")

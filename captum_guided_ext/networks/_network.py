@@ -33,7 +33,7 @@ class Network:
 
     What the network sees of a picture, and where a mask of it goes, is found by asking the
     transform about a black and a white picture of the same size. That is exact for a transform that
-    resizes, cuts, pads, turns or mirrors, and then treats each channel's values alike. Of one that
+    resizes, cuts, pads, turns or mirrors, and then scales each channel linearly. Of one that
     scales each picture by itself, to a mean of 0 or from 0 to 1, the whole picture counts as seen.
 
     Args:
