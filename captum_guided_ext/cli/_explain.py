@@ -108,9 +108,10 @@ def _run(arguments: argparse.Namespace) -> int:
     photos = arguments.images
     if not photos and arguments.model not in (None, "demo"):
         raise UsageError(f"--model {arguments.model} needs a photo to look at: name one")
+    different = len(set(photos)) or 1  # a photo may be given twice
     left_out = _until_one_opens(photos, arguments.regions)
-    if photos and len(left_out) == len(photos):
-        return _told(left_out, len(photos))
+    if len(left_out) == different:
+        return _told(left_out, different)
     network = network_of(arguments, "resnet50" if photos else "demo", arguments.device)
     with writable_folder(Path(arguments.output)) as folder, _page(arguments) as page:
         each = explain_photos(
@@ -126,7 +127,7 @@ def _run(arguments: argparse.Namespace) -> int:
             save_maps=arguments.save_maps,
         )
         left_out = _reported(arguments, each, len(formats), page)
-    return _told(left_out, max(len(photos), 1))
+    return _told(left_out, different)
 
 
 def _reported(

@@ -170,6 +170,8 @@ def test_all_bad_is_a_mistake_and_no_network_is_loaded(explain, tmp_path, monkey
     assert len(err) == 2
     assert "there is no picture x.png" in err[0]
     assert "nets_of_photos.py cannot be read as a picture" in err[1]
+    code, _, err = explain("x.png", "x.png")
+    assert (code, len(err)) == (2, 1)
     assert not (tmp_path / "captum-guided-output").exists()
 
 
