@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from captum_guided_ext.attr import (
     LAYER_METHODS,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 Model: TypeAlias = Network | Callable[..., Any]
 Picture: TypeAlias = "str | Path | Image | Photo | npt.NDArray[Any] | Tensor"
+Layer: TypeAlias = str | nn.Module | None
 Regions: TypeAlias = Mapping[str, Mask] | str | Path | None
 
 DEFAULT_METHODS = tuple(method for method in METHODS if method != "input_x_gradient")
@@ -59,7 +60,7 @@ def explain(
     name: str | None = None,
     target: str | int = "prediction",
     methods: Sequence[str] = DEFAULT_METHODS,
-    layer: str | None = None,
+    layer: Layer = None,
     regions: Regions = None,
 ) -> Explanation: ...
 
@@ -72,7 +73,7 @@ def explain(
     name: str | None = None,
     target: str | int | Sequence[str | int] = "prediction",
     methods: Sequence[str] = DEFAULT_METHODS,
-    layer: str | Sequence[str] | None = None,
+    layer: Layer | Sequence[str | nn.Module] = None,
     regions: Regions = None,
 ) -> Explanation | Explanations: ...
 
@@ -84,7 +85,7 @@ def explain(
     name: str | None = None,
     target: str | int | Sequence[str | int] = "prediction",
     methods: Sequence[str] = DEFAULT_METHODS,
-    layer: str | Sequence[str] | None = None,
+    layer: Layer | Sequence[str | nn.Module] = None,
     regions: Regions = None,
 ) -> Explanation | Explanations:
     """Explain one prediction of a network, from a single forward pass.
@@ -103,7 +104,7 @@ def explain(
             "prediction".
         methods: Names from :data:`captum_guided_ext.attr.METHODS`. Default: all but
             ``input_x_gradient``.
-        layer: The dotted name of Grad-CAM's layer; a list for several explanations, from a forward
+        layer: Grad-CAM's layer or its dotted name; a list for several explanations, from a forward
             pass each. Default: the last feature map with more than one position.
         regions: Masks of the picture as it is given, (H, W) each, by name; or a file, as
             :func:`captum_guided_ext.pictures.load_regions` reads it. Default: a 3 x 3 grid of what
@@ -113,7 +114,7 @@ def explain(
         The explanation; for a list of targets or layers all of them, side by side.
 
     Raises:
-        TypeError: for a ``model`` or ``image`` of another kind.
+        TypeError: for a ``model``, ``image`` or ``regions`` of another kind.
         ValueError: for an unknown method.
         ModelError: for a layer or class the network does not have, or a random transform.
         DataError: for a picture that cannot be read or that the network fails on, and for regions
@@ -128,7 +129,8 @@ def explain(
     methods = [methods] if isinstance(methods, str) else methods
     check_methods(methods)
     targets = _listed(target)
-    layers = [layer] if layer is None or isinstance(layer, str) else list(layer)
+    # A Sequential is one layer, though it could be gone through.
+    layers = [layer] if layer is None or isinstance(layer, (str, nn.Module)) else list(layer)
     if not targets or not layers:
         raise ValueError(f"{'layer' if targets else 'target'} is an empty list: leave it out")
     given = Given.of(network, image, name, regions)
@@ -137,7 +139,7 @@ def explain(
         for one in layers
         for explanation in _at_layer(network, given, targets, methods, one)
     ]
-    if np.ndim(target) == 0 and (layer is None or isinstance(layer, str)):
+    if np.ndim(target) == 0 and (layer is None or isinstance(layer, (str, nn.Module))):
         return found[0]
     return Explanations(tuple(found))
 
@@ -153,7 +155,7 @@ def _at_layer(
     given: Given,
     targets: Sequence[str | int],
     methods: Sequence[str],
-    layer: str | None,
+    layer: Layer,
 ) -> list[Explanation]:
     """Explain several classes, with Grad-CAM at one layer, from one forward pass."""
     chosen = None if layer is None else find_layer(network.model, layer)
@@ -170,7 +172,7 @@ def _at_layer(
     except CaptumGuidedError:
         raise
     except Exception as error:  # somebody's network may raise anything, on the way back as well
-        raise refusal(network, given.x, error) from error
+        raise refusal(network, given, error) from error
 
 
 def _check_scores(network: Network, output: Tensor) -> None:

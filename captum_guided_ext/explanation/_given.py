@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,6 @@ from captum_guided_ext.pictures import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from captum_guided_ext.networks import Network
     from captum_guided_ext.pictures import Mask
 
@@ -70,9 +69,14 @@ class Given:
         """Return what ``network`` takes of an image.
 
         Raises:
-            TypeError: for an image of another kind.
+            TypeError: for an image or regions of another kind.
             DataError: for one that cannot be read, or regions that do not fit it.
         """
+        if not (regions is None or isinstance(regions, (Mapping, str, Path))):
+            raise TypeError(
+                "regions must be a file or masks by name, such as {'face': mask}, not "
+                f"{type(regions).__name__}"
+            )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             photo, assumed = _opened(image)
@@ -80,7 +84,7 @@ class Given:
         file_name = None
         if isinstance(photo, Tensor):
             x, view = photo, _view_of_input(network, photo)
-            size, said = view.size, ("none: a tensor is taken as it is")
+            size, said = view.size, "none: a tensor is taken as it is"
         else:
             x, size, said = network.prepare(photo.image), photo.image.size, network.preprocessing
             view = network.view_of(x, size)
@@ -135,7 +139,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _input(x: Tensor) -> Tensor:
-    if x.dim() != 3 or not x.is_floating_point():  # noqa: PLR2004
+    if x.dim() != 3 or not x.is_floating_point() or not x.numel():  # noqa: PLR2004
         raise DataError(
             f"image is a tensor of {x.dtype} and shape {tuple(x.shape)}, and one input is "
             "explained, (C, H, W) of a floating-point type: compare takes batches"
@@ -199,12 +203,17 @@ def _mask(name: str, given: Any, size: tuple[int, int]) -> Mask:
     return mask
 
 
-def refusal(network: Network, x: Tensor, error: Exception) -> DataError:
+def refusal(network: Network, given: Given, error: Exception) -> DataError:
     """Return the error for a network that fails on an input, with what to do."""
-    shape = " x ".join(map(str, x.shape[1:]))
+    x, shape = given.x, " x ".join(map(str, given.x.shape[1:]))
     advice = "If it wants another size, say so: --size and --crop, or Network(model, transform=...)"
     if is_lack_of_memory(error):
         advice = "A smaller input needs less memory: --size and --crop"
+    elif isinstance(error, TypeError):
+        advice = (
+            "If it takes more than pictures, give a function of pictures alone that calls it. "
+            f"{advice}"
+        )
     parameters = network.model.parameters() if isinstance(network.model, nn.Module) else ()
     types = {one.dtype for one in parameters if one.is_floating_point()}
     if types and x.dtype not in types:
@@ -214,5 +223,5 @@ def refusal(network: Network, x: Tensor, error: Exception) -> DataError:
         )
     return DataError(
         f"{network.name} fails on an input of {shape} ({brief(error)}); its preprocessing is: "
-        f"{network.preprocessing}. {advice}"
+        f"{given.preprocessing}. {advice}"
     )

@@ -49,6 +49,19 @@ ERRORS = {
     ),
     "method": ({"methods": ["guided"]}, ValueError, "no method is called 'guided'; choose from"),
     "no method": ({"methods": []}, ValueError, "methods is empty: choose from gradient, input_x"),
+    "regions": (
+        {"regions": [np.ones((8, 8))]}, TypeError, "regions must be a file or .* not list",
+    ),
+    "array": ({"regions": np.ones((8, 8))}, TypeError, "regions must be a file or .* not ndarray"),
+    "nothing": ({"image": torch.zeros(3, 0, 8)}, DataError, r"shape \(3, 0, 8\), and one input is"),
+    "ready": (
+        {"image": torch.zeros(3, 9, 9), "model": nn.Sequential(nn.Flatten(), nn.Linear(9, 2))},
+        DataError, "its preprocessing is: none: a tensor is taken as it is",
+    ),
+    "arguments": (
+        {"model": Network(nn.Bilinear(8, 8, 2), Preprocessing(8, 8), name="two")},
+        DataError, "'input2'.*If it takes more than pictures, give a function of pictures alone",
+    ),
     "no region": ({"regions": {}}, DataError, "regions is empty: leave it out for a 3 x 3 grid"),
     "region": ({"regions": {"a": np.ones((3, 3))}}, DataError, r"'a' has shape \(3, 3\), and"),
     "layer": ({"layer": "last"}, ModelError, r"shape \(1, 1\) cannot be laid over an input"),
@@ -200,6 +213,16 @@ def test_several_targets_come_from_one_forward_pass():
     assert [row["target"] for row in both.to_pandas().to_dict("records")] == (
         [both[0].target.name] * 9 + [both[1].target.name] * 9
     )
+
+
+def test_a_layer_may_be_the_module_and_a_sequential_is_one_layer():
+    model = nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), nn.Flatten(), nn.Linear(144, 2)
+    )
+    found = explain(Network(model, name="net"), PICTURE, layer=model[0], methods="grad_cam")
+    named = explain(Network(model, name="net"), PICTURE, layer="0", methods="grad_cam")
+    assert found.layer == named.layer == "0"
+    assert torch.equal(found.maps["grad_cam"], named.maps["grad_cam"])
 
 
 def test_several_layers_are_several_explanations(tmp_path):
