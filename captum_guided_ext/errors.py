@@ -8,7 +8,7 @@
         ├── OpaqueGraphError      a rectifier may hide where nobody can look
         ├── ModelError            a network, its weights, a layer, a target or a device
         │   ├── OutputError       what a model returned; Python's TypeError too
-    │   └── TargetError       a target or a neuron; Captum's AssertionError too
+        │   └── TargetError       a target or a neuron; Captum's AssertionError too
         │       └── TargetRangeError  out of range; Captum's IndexError too
         ├── DataError             inputs, pictures, regions, data sets, folders of results
         └── CaptumVersionError    an installed Captum that lacks something

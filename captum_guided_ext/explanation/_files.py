@@ -92,6 +92,7 @@ class OfOnePicture(Result):
         del folder  # all of them are written
         stem = stem or self.stem
         figure = self.plot(views)
+        formats = [formats] if isinstance(formats, str) else formats
         files = {f"{stem}.{kind}": figure_bytes(figure, kind) for kind in formats}
         return files | {f"{stem}.json": json.dumps(self._reports(), indent=2).encode()}
 

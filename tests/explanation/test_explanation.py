@@ -270,6 +270,8 @@ def test_figures_of_several_kinds_and_views_say_the_preprocessing(halved, tmp_pa
         assert words in text
     assert "at its own size; pixels in [0, 1], mean 0, std 1." in text
     assert files[1].read_bytes().startswith(b"%PDF")
+    alone = halved.save(tmp_path, formats="svg", views="overlay")
+    assert [file.suffix for file in alone] == [".svg", ".json"]
     with pytest.raises(ValueError, match="cannot be written as 'gif'; choose from png, sv"):
         halved.save(tmp_path, formats=("gif",))
     with pytest.raises(ValueError, match="no view is called 'color'; the nearest is colours"):
