@@ -45,6 +45,7 @@ Regions: TypeAlias = Mapping[str, Mask] | str | Path | None
 
 DEFAULT_METHODS = tuple(method for method in METHODS if method != "input_x_gradient")
 _REPORTED = 5  # classes in the list of predictions
+_CERTAIN = "the network has one output, of which the softmax is 100 % whatever the picture"
 _ROUNDING = 1e-3  # of a sum of probabilities, in half precision
 _PROBABILITIES = (
     "what the network returns are probabilities, it seems (none is below 0, and their sum is 1): "
@@ -168,6 +169,7 @@ def _at_layer(
                 forward_pass, found = ForwardPass(network.model, given.x), FoundLayer()
         _check_scores(network, forward_pass.output)
         notes = [str(one.message) for one in caught]
+        notes += [_CERTAIN] if forward_pass.output.shape[1] == 1 else []
         return [_one(network, given, forward_pass, found, one, methods, notes) for one in targets]
     except CaptumGuidedError:
         raise

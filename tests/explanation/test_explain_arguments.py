@@ -179,6 +179,15 @@ def test_targets_may_be_numbers_of_numpy_and_of_tensors():
         assert [one.target.index for one in found] == [1, 0]
 
 
+def test_one_output_is_said_to_be_always_certain():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 1))
+    found = explain(Network(model), PICTURE, methods="gradient")
+    assert found.predictions[0].probability == 1
+    (note,) = found.notes
+    assert note == "the network has one output, of which the softmax is 100 % whatever the picture"
+    assert note in " ".join(str(found).split())
+
+
 def test_a_module_without_preprocessing_says_what_is_assumed():
     found, words = assumed(PICTURE, NETWORK.model)
     assert "no preprocessing is known for Conv: it gets pixels in [0, 1] at the picture's" in words
