@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -77,14 +78,16 @@ def _loaded(path: Path) -> Any:
     except FileNotFoundError as error:
         near = nearest(path.name, [p.name for p in path.parent.glob("*")])
         raise ModelError(f"checkpoint {path} does not exist{near}") from error
+    except OSError as error:
+        raise ModelError(f"checkpoint {path} cannot be read ({error.strerror or error})") from error
     except Exception as error:  # a damaged file raises whatever the unpickler trips over
         # torch's message has escape codes and several lines; what it lacks is somewhere in it.
         wanted = re.search(r"GLOBAL (\S+)", str(error))
-        why = (
-            f"it is a pickle that needs code, {wanted[1]}, and code from a file is not run"
-            if wanted
-            else _ESCAPES.sub("", brief(error))
-        )
+        why = _ESCAPES.sub("", brief(error))
+        if wanted:
+            why = f"it is a pickle that needs code, {wanted[1]}, and code from a file is not run"
+        elif isinstance(error, pickle.UnpicklingError):  # torch advises to let it run code
+            why = "it is no file of torch.save, or it needs code, and code from a file is not run"
         raise ModelError(
             f"checkpoint {path} cannot be read ({why}): write the parameters alone, "
             "with torch.save(model.state_dict(), file)"

@@ -116,7 +116,7 @@ def _found(name: str) -> Callable[[str, Path | None], Network]:
 
 def _build(name: str, build: Build, weights: str, checkpoint: Path | None) -> Network:
     if weights != "DEFAULT":
-        raise ModelError(f"{name} has no choice of weights: leave weights={weights!r} out")
+        raise ModelError(f"{name} has no choice of weights: leave out {weights!r} (--weights)")
     return build(checkpoint)
 
 

@@ -104,6 +104,12 @@ def test_a_file_without_parameters(tmp_path, content, words):
     with pytest.raises(ModelError, match=rf"broken\.pth {words}") as caught:
         load_network("squeezenet1_1", checkpoint=file)
     assert str(caught.value).isprintable()  # one line, and no escape codes of a terminal
+    assert "weights_only" not in str(caught.value)  # torch advises to let the file run code
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(ModelError, match=r"cannot be read \(Is a directory\)$"):
+        load_network("squeezenet1_1", checkpoint=tmp_path)
 
 
 def test_a_file_of_another_shape(saved):

@@ -152,7 +152,7 @@ def test_folders_of_something_else(tmp_path, folder):
 
 
 def test_a_choice_of_weights_is_part_of_the_name():
-    with pytest.raises(ModelError, match="timm:resnet18 has no choice of weights: leave weights='"):
+    with pytest.raises(ModelError, match="timm:resnet18 has no choice of weights: leave out '"):
         load_network("timm:resnet18", weights="a1_in1k")
 
 
