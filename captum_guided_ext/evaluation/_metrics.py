@@ -25,7 +25,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from captum_guided_ext.errors import nearest
+from captum_guided_ext.errors import CaptumGuidedError, nearest
 from captum_guided_ext.evaluation._floors import BEST_CONSTANT
 from captum_guided_ext.evaluation._metric import (
     Metric,
@@ -85,9 +85,9 @@ class InfidelityMetric:
     def __post_init__(self) -> None:
         check_positive_count("n_perturb_samples", self.n_perturb_samples)
         if self.normalize and self.n_perturb_samples == 1:
-            raise ValueError(
+            raise CaptumGuidedError(
                 f"n_perturb_samples of {self.name} is 1: scaled optimally, any map fits one sample "
-                "without error. Give 2 or more, or normalize=False"
+                "without error. Give 2 or more (--samples), or normalize=False"
             )
 
     @property

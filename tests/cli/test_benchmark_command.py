@@ -220,6 +220,7 @@ MISTAKES = {
     "no limit": ("{tmp}/pictures", ["--limit", "0"], {}, "--limit: '0' must be a whole number, 1"),
     "limit": ("{tmp}/pictures", ["--limit", "x"], {}, "--limit: 'x' must be a whole number, 1"),
     "samples": ("{tmp}/pictures", ["--samples", "0"], {}, "--samples: '0' must be a whole"),
+    "one sample": ("{tmp}/pictures", ["--samples", "1"], {}, r"is 1: .* 2 or more \(--samples\)"),
     "batch": ("{tmp}/pictures", ["--batch-size", "-2"], {}, "--batch-size: '-2' must be a whole"),
     "seed": ("{tmp}/pictures", ["--seed", "-1"], {}, "--seed must not be negative, and is -1"),
     "layer": ("{tmp}/pictures", ["--layer", "secnd"], {}, "'secnd'; the nearest is second"),
