@@ -45,7 +45,11 @@ def open_photo(path: str | Path, *, regions: str | Path | None = None) -> Photo:
     """
     if not isinstance(path, (str, Path)):
         raise TypeError(f"a photo is a path or a Photo, not {type(path).__name__}")
+    if "://" in str(path):
+        raise DataError(f"{path} is an address, and pictures are read from files: download it")
     path = Path(path)
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: name the pictures in it, such as {path / '*.jpg'}")
     try:
         image = open_picture(path)
     except FileNotFoundError:
