@@ -135,6 +135,11 @@ def _run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--seed must not be negative, and is {arguments.seed}")
     if arguments.workers is not None and arguments.workers < 0:
         raise UsageError(f"--workers must not be negative, and is {arguments.workers}")
+    if Path(arguments.output).resolve() == Path(arguments.data).resolve():
+        raise UsageError(
+            f"--output {arguments.output} is the folder of the pictures, of which the figure would "
+            "be one when the run goes on: name another"
+        )
     pictures = open_data(arguments.data, masks=arguments.masks, limit=arguments.limit)
     target = arguments.target or ("label" if pictures.labels else "prediction")
     localised = [name for name in metrics if name in LocalisationMetric().names]

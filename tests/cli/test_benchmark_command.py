@@ -229,8 +229,12 @@ MISTAKES = {
     "target": ("{tmp}/pictures", ["--target", "best"], {}, "'best'.*label.*prediction"),
     "option": ("{tmp}/pictures", ["--sede", "1"], {}, "no option '--sede'; the nearest are --seed"),
     "output": ("{tmp}/pictures", ["--output", "{tmp}/file"], {}, "file cannot be written to"),
+    "over the data": (
+        "{tmp}/pictures", ["--output", "{tmp}/empty/../pictures"], {},
+        "--output .*pictures is the folder of the pictures, of which the figure",
+    ),
     "in a file": ("{tmp}/pictures", ["--output", "{tmp}/file/out"], {}, "out cannot be written to"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", MISTAKES)
