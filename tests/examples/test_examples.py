@@ -11,9 +11,11 @@ import torch
 from floors import FLOORS
 from places import ROOT
 from programs import python
+from torchvision.models import ResNet50_Weights
 
 import captum_guided_ext
 from captum_guided_ext import cli
+from captum_guided_ext.networks import find_target
 
 # of untrained weights
 pytestmark = pytest.mark.filterwarnings("ignore:the .* is zero everywhere")
@@ -148,11 +150,33 @@ def test_a_command_prints_what_the_page_shows_below_it(page, block, tmp_path, mo
         previous = line
 
 
+COMMANDS = [
+    line
+    for page in (ROOT / "README.md", *sorted((ROOT / "examples").glob("*.md")))
+    for line in page.read_text(encoding="utf-8").splitlines()
+    if line.startswith("captum-guided ")
+]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_that_needs_a_download_could_be_run(line, monkeypatch):
+    names = ResNet50_Weights.DEFAULT.meta["categories"]
+
+    def asked(arguments):
+        for target in getattr(arguments, "target", None) or ():
+            find_target(target, torch.rand(len(names)), names)
+        return 0
+
+    for command in ("explain", "benchmark", "summarize"):
+        monkeypatch.setattr(f"captum_guided_ext.cli._{command}._run", asked)
+    assert cli.main(shlex.split(line, comments=True)[1:]) == 0
+
+
 def test_a_page_that_shows_something_else_is_noticed():
     assert says("| gradient | 0.1234 |", "|  gradient | 0.1235 |")
     assert not says("| gradient | 0.1234 |", "| gradient | 0.134 |")
     assert not says("| gradient | 0.1234 |", "| guided | 0.1234 |")
-    assert len(CONSOLES) >= 3
+    assert min(len(CONSOLES), len(COMMANDS)) >= 3
 
 
 def test_links_and_files_of_the_pages_are_there():
