@@ -69,9 +69,9 @@ def test_a_photo_that_cannot_be_opened_is_named(photo, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(DataError, match=r"text\.png cannot be read as a picture: cannot identify"):
         open_photo(tmp_path / "text.png")
-    with pytest.raises(DataError, match=r" is a folder: name the pictures in it, such as .*\*\.jpg"):
+    with pytest.raises(DataError, match=r" is a folder: name the pictures in it, such as .*jpg"):
         open_photo(tmp_path)
-    with pytest.raises(DataError, match=r"^https://a\.org/b\.png is an address, and .*: download it"):
+    with pytest.raises(DataError, match=r"^https://a\.org/b\.png is an address, .*: download it"):
         open_photo("https://a.org/b.png")
     with pytest.raises(DataError, match=r"regions\.png is for a picture of 90 x 60 pixels"):
         demo_photo(regions=tmp_path / "regions.png")

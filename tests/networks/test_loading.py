@@ -40,7 +40,11 @@ def test_loading_leaves_the_global_generator_alone(saved):
         ("resnet50", "V3", r"has no weights 'V3': choose from IMAGENET1K_V1, IMAGENET1K_V2, DEF"),
         ("resnet50", "none", r"has no weights 'none': choose from"),
         ("vgg16", "IMAGENET1K_FEATURES", r"choose from IMAGENET1K_V1, DEFAULT$"),
-        ("demo", "IMAGENET1K_V1", r"demo has no choice of weights: leave out 'IMAGENET1K_V1' \(--w"),
+        (
+            "demo",
+            "IMAGENET1K_V1",
+            r"has no choice of weights: leave out 'IMAGENET1K_V1' \(--w",
+        ),
         ("nowhere:build", "V1", r"cannot import 'nowhere'"),
         ("os:getcwd", "V1", r"has no choice of weights: leave out 'V1'"),
     ],
