@@ -173,7 +173,10 @@ def _chosen(target: TargetType | str, output: Tensor) -> TargetType:
     if not isinstance(target, str):
         return target
     if output.dim() != 2:  # noqa: PLR2004 - (examples, classes)
-        raise ModelError(f"there is no {target} in an output of shape {tuple(output.shape)}")
+        raise ModelError(
+            f"there is no {target} in an output of shape {tuple(output.shape)}, but in one score "
+            "for each class, (N, classes): give the target's indices"
+        )
     return [find_target(target, scores) for scores in output.detach()]
 
 

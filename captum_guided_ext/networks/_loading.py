@@ -107,6 +107,8 @@ def _found(name: str) -> Callable[[str, Path | None], Network]:
         return partial(_build, name, partial(_filled, name, _demo))
     if not colon:
         return find_torchvision(name)
+    if not family or not rest:
+        raise ModelError(f"{name!r} lacks a name: timm:NAME, hf:NAME or module:factory, say")
     if family == "timm":
         return partial(_build, name, find_timm(rest))
     if family == "hf":

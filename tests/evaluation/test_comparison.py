@@ -201,6 +201,13 @@ def test_the_prediction_is_explained_if_asked_for(net):
     assert second.target == net(X).argsort(dim=1, descending=True)[:, 1].tolist()
 
 
+def test_there_is_no_prediction_in_a_picture(net):
+    with pytest.raises(
+        cg.ModelError, match=r"no prediction in an output of .*, but in one"
+    ):
+        cg.compare(net.first, X, "prediction")
+
+
 def test_localisation_by_hand():
     x = torch.tensor([[[3.0, -1.0], [0.0, 4.0]], [[1.0, 0.0], [0.0, 0.0]]]).repeat(2, 1, 1, 1)
     masks = torch.tensor([[[True, False], [False, True]], [[True, False], [False, False]]])

@@ -45,6 +45,8 @@ def test_loading_leaves_the_global_generator_alone(saved):
             "IMAGENET1K_V1",
             r"has no choice of weights: leave out 'IMAGENET1K_V1' \(--w",
         ),
+        ("timm:", "DEFAULT", r"'timm:' lacks a name: timm:NAME, hf:NAME or module:factory"),
+        (":build", "DEFAULT", r"':build' lacks a name"),
         ("nowhere:build", "V1", r"cannot import 'nowhere'"),
         ("os:getcwd", "V1", r"has no choice of weights: leave out 'V1'"),
     ],
