@@ -202,9 +202,7 @@ def test_the_prediction_is_explained_if_asked_for(net):
 
 
 def test_there_is_no_prediction_in_a_picture(net):
-    with pytest.raises(
-        cg.ModelError, match=r"no prediction in an output of .*, but in one"
-    ):
+    with pytest.raises(cg.ModelError, match=r"no prediction in an output of .*, but in one"):
         cg.compare(net.first, X, "prediction")
 
 
