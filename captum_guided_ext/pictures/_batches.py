@@ -149,6 +149,9 @@ def _read(
 
 def _end_with_parent(parent: int, _worker: int) -> None:
     """Let the system end this worker when its parent is killed; torch's may outlive it."""
+    # What it cannot read it returns. The thread that hands tensors over loses its pipe when the
+    # parent ends, and would print a traceback behind the parent's own last word.
+    sys.excepthook = lambda *_: None
     if _LINUX:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it was killed before
