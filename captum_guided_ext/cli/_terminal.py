@@ -11,12 +11,11 @@ from contextlib import suppress
 
 from captum_guided_ext._program import NAME
 from captum_guided_ext.errors import DataError
+from captum_guided_ext.output import UNPRINTABLE
 
 WITH_TRACEBACK = "CAPTUM_GUIDED_TRACEBACK"  # in the environment
 
-# Control characters, those that turn the direction of writing, and halves of characters: the names
-# of files may hold all of them.
-_UNFIT = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNFIT = re.compile(rf"[\t{UNPRINTABLE}]")
 _SPELLED = {"✔": "+", "✖": "-", "·": "|", "×": "x", "−": "-", "…": "..."}
 
 

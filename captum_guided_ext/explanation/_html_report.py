@@ -99,7 +99,7 @@ def _layers(
     for panel, own in zip(maps, shares.values(), strict=True):
         most = max(own, key=lambda share: share.attribution)
         held = f"{percent(most.attribution)} of its magnitude lies in {most.name}"
-        empty = "" if most.attribution else "zero everywhere"
+        empty = "" if panel.values.any() else "zero everywhere"
         alt = f"Map of {panel.title} for {about['target']['name']}: {empty or held}"
         drawn = map_picture(panel.values, picture.picture, panel.view)
         title = f"{panel.title} ({empty})" if empty else panel.title

@@ -32,7 +32,7 @@ from captum_guided_ext.output._provenance import (
 from captum_guided_ext.output._regions import is_grid
 from captum_guided_ext.output._result import Result, html_of
 from captum_guided_ext.output._tables import Table, markdown_table, number
-from captum_guided_ext.output._text import counted, percent, sections, wrapped
+from captum_guided_ext.output._text import UNPRINTABLE, counted, percent, sections, wrapped
 from captum_guided_ext.output._views import (
     HOW_DRAWN,
     VIEWS,
@@ -45,6 +45,7 @@ from captum_guided_ext.output._views import (
 __all__ = [
     "FORMATS",
     "HOW_DRAWN",
+    "UNPRINTABLE",
     "VIEWS",
     "Article",
     "Drawing",

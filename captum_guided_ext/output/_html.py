@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from captum_guided_ext.output._figure_files import figure_bytes
-from captum_guided_ext.output._text import percent
+from captum_guided_ext.output._text import UNPRINTABLE, percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,8 +32,7 @@ _LONGEST = 800  # pixels of a picture in a page
 _COARSE = 128  # pixels of a picture below which they are shown as squares
 _SHORT = 20  # rows of a table in a fragment
 _NUMBERS = re.compile(r"[-+.\d]\S*( to \S+)?(?<=\d)")
-# Not allowed in HTML, or turns the direction of what is written beside it.
-_NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_UNFIT = re.compile(f"[{UNPRINTABLE}]")  # not allowed in HTML, or turns what stands beside it
 
 
 @dataclass(frozen=True)
@@ -260,8 +259,7 @@ def _environment() -> jinja2.Environment:
 
 def _rendered(name: str, **values: Any) -> str:
     text = _environment().get_template(name).render(values)
-    # A file's name may hold what no text does: control characters, and bytes that are no UTF-8.
-    return _NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", text).encode(errors="replace").decode()
+    return _UNFIT.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _source(name: str) -> str:

@@ -6,7 +6,9 @@ import hashlib
 import re
 from pathlib import PurePath
 
-_UNFIT = re.compile(r'[\s\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff/\\:*?"<>|]+')
+from captum_guided_ext.output._text import UNPRINTABLE
+
+_UNFIT = re.compile(rf'[\s{UNPRINTABLE}/\\:*?"<>|]+')
 _MOST_BYTES = 120  # file systems take 255, and endings and the names of maps are still to come
 
 

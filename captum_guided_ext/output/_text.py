@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+UNPRINTABLE = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+"""For a set of a regular expression: control characters but tab and newline, those that turn the
+direction of writing, and halves of characters. The names of files may hold all of them."""
+
 _WIDTH = 96
 _MARGIN = 14
 

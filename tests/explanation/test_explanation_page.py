@@ -171,3 +171,14 @@ def test_a_notebook_shows_figure_and_regions(explanation):
     assert len(explanation._repr_html_()) < 1_500_000
     hostile = Page(with_names(explanation, HOSTILE[1])._repr_html_())
     assert hostile.structure == Page(with_names(explanation, PLAIN)._repr_html_()).structure
+
+
+def test_a_map_that_no_region_holds_is_not_called_zero(network):
+    corner = np.zeros((30, 40), bool)
+    corner[0, 0] = True
+    x = torch.zeros(3, 30, 40)
+    x[:, 15, 20] = 1
+    found = explain(network, x, regions={"corner": corner}, methods=["input_x_gradient"])
+    assert found.maps["input_x_gradient"].any()
+    assert found.shares["input_x_gradient"][0].attribution == 0
+    assert "zero everywhere" not in found.to_html()

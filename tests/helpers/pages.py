@@ -108,9 +108,8 @@ def shown(name):
     """Return a name as a page shows it: what is no text, or turns it around, is replaced."""
     allowed = "\n\t"
     return "".join(
-        "?" if "\ud800" <= one <= "\udfff"
-        else "\ufffd" if (ord(one) < 32 and one not in allowed) or 127 <= ord(one) < 160
-        or "\u2028" <= one <= "\u202e" or "\u2066" <= one <= "\u2069"
+        "\ufffd" if (ord(one) < 32 and one not in allowed) or 127 <= ord(one) < 160
+        or "\ud800" <= one <= "\udfff" or "\u2028" <= one <= "\u202e" or "\u2066" <= one <= "\u2069"
         else one
         for one in name
     )  # fmt: skip
