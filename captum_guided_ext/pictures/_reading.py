@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _TOPS = (255, 4095, 65535)  # of 8 bits, of the 12 of cameras and scanners in medicine, and of 16
 _SECOND_OF_ONE = ("MPO", "PSD")  # a phone's preview of the photo, or the layers it is made of
 _INVERTED = "white is 0"
+_WAS_TURNED = "was turned"
 _PHOTOMETRIC = 262  # TIFF's tag, which is 0 there
 _OPAQUE = 255
 
@@ -92,16 +93,17 @@ def _upright(path: Path) -> Iterator[tuple[Image.Image, bool]]:
 
 
 def _turned(image: Image.Image) -> Image.Image:
-    from PIL import ImageOps  # noqa: PLC0415 - Captum's matplotlib has loaded the rest of PIL
+    from PIL import ExifTags, ImageOps  # noqa: PLC0415 - Captum's matplotlib has loaded the rest of PIL
 
     upright: Image.Image = ImageOps.exif_transpose(image)
     upright.info[_INVERTED] = _is_inverted(image)
+    upright.info[_WAS_TURNED] = image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
     return upright
 
 
 def _as_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
     """Return a picture as RGB, and what was done to it."""
-    done = []
+    done = ["was turned upright, as its EXIF says"] if image.info.get(_WAS_TURNED) else []
     if image.mode[0] in "IF":
         image, words = _eight_bits(image)
         done.append(words)

@@ -3,6 +3,7 @@
 import gzip
 import os
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -228,7 +229,12 @@ def test_a_photo_is_turned_upright(tmp_path, orientation):
     if orientation is not None:
         exif[ORIENTATION] = orientation
     file = save(tmp_path / "a.png", np.ascontiguousarray(stored), exif=exif)
-    assert np.array_equal(np.asarray(open_picture(file)), upright)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert np.array_equal(np.asarray(open_picture(file)), upright)
+    said = [str(one.message) for one in caught]
+    turned = "the picture was turned upright, as its EXIF says"
+    assert said == ([turned] if orientation not in (None, 1) else [])
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of what it reads nevertheless
