@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from captum_guided_ext.cli._terminal import fit
 from captum_guided_ext.errors import CaptumGuidedError, nearest
-from captum_guided_ext.networks import load_network
+from captum_guided_ext.networks import INTERPOLATIONS, load_network
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -125,7 +125,7 @@ def add_network(parser: argparse.ArgumentParser, default: str, *, layers: bool =
     add(
         "--interpolation",
         metavar="NAME",
-        help="how it is resized: nearest, nearest-exact, bilinear, bicubic, box, hamming, lanczos",
+        help=f"how it is resized: {', '.join(INTERPOLATIONS)}",
     )
     add(
         "--mean",
