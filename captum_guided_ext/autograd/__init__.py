@@ -17,7 +17,7 @@ from captum_guided_ext.autograd._forward_pass import ForwardPass, Override, rect
 from captum_guided_ext.autograd._guided_relu import GuidedReLU
 from captum_guided_ext.autograd._outputs import check_output, returning_tensors
 from captum_guided_ext.autograd._path import RectifierReport, listed
-from captum_guided_ext.autograd._recording import Call
+from captum_guided_ext.autograd._recording import Call, modules_called
 from captum_guided_ext.autograd._rules import DECONVNET, GRADIENT, GUIDED, BackwardRule, as_rule
 from captum_guided_ext.autograd._scripts import is_module as is_scripted
 
@@ -37,6 +37,7 @@ __all__ = [
     "check_output",
     "is_scripted",
     "listed",
+    "modules_called",
     "rectifiers",
     "returning_tensors",
     "select_target",

@@ -14,7 +14,7 @@ from captum_guided_ext.autograd._tensors import version_of
 from captum_guided_ext.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from types import FrameType
 
     from torch.autograd.graph import Node
@@ -123,26 +123,47 @@ def watched_calls() -> Iterator[list[Call]]:
         ModelError: if a profiler is watching this thread already, or torch calls modules by another
             function than it does today.
     """
+    calls: list[Call] = []
+
+    def see(module: nn.Module, value: Any) -> None:
+        if isinstance(value, Tensor):
+            kept = value if value.dim() == 4 else None  # noqa: PLR2004
+            calls.append(Call(module, kept, tuple(value.shape), version_of(value)))
+
+    with _watched(see, "name a layer (--layer)"):
+        yield calls
+
+
+@contextmanager
+def modules_called() -> Iterator[set[nn.Module]]:
+    """Collect which modules are called while the ``with`` block lasts, as :func:`watched_calls`.
+
+    Raises:
+        ModelError: as :func:`watched_calls`.
+    """
+    called: set[nn.Module] = set()
+    with _watched(lambda module, _: called.add(module), "it is not seen what a method runs"):
+        yield called
+
+
+@contextmanager
+def _watched(see: Callable[[nn.Module, Any], None], otherwise: str) -> Iterator[None]:
+    """Tell ``see`` each module that returns from Python in this thread, and what it returned."""
     if sys.getprofile() is not None:
         raise ModelError(
-            "a profiler is at work, and layers are looked for by the same means: name one (--layer)"
+            f"a profiler is at work, and calls of modules are seen by the same means: {otherwise}"
         )
-    calls: list[Call] = []
     call_of_a_module = getattr(getattr(nn.Module, "_call_impl", None), "__code__", None)
     if call_of_a_module is None:
-        raise ModelError(
-            "this torch calls its modules in a way not known here: name a layer (--layer)"
-        )
+        raise ModelError(f"this torch calls its modules in a way not known here: {otherwise}")
 
     def watch(frame: FrameType, event: str, value: Any) -> None:
-        if event == "return" and frame.f_code is call_of_a_module and isinstance(value, Tensor):
-            kept = value if value.dim() == 4 else None  # noqa: PLR2004
-            shape = tuple(value.shape)
-            calls.append(Call(frame.f_locals["self"], kept, shape, version_of(value)))
+        if event == "return" and frame.f_code is call_of_a_module:
+            see(frame.f_locals["self"], value)
 
     sys.setprofile(watch)
     try:
-        yield calls
+        yield
     finally:
         sys.setprofile(None)
 

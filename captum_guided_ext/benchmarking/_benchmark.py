@@ -18,7 +18,8 @@ from captum_guided_ext.benchmarking._scoring import Scorer
 from captum_guided_ext.benchmarking._shared_run import begin, complete
 from captum_guided_ext.benchmarking._summarize import sum_up
 from captum_guided_ext.errors import DataError
-from captum_guided_ext.evaluation import DEFAULT_METRICS, MethodSet, find_metrics
+from captum_guided_ext.evaluation import DEFAULT_METRICS, find_metrics
+from captum_guided_ext.methods import MethodSet
 from captum_guided_ext.networks import as_network
 from captum_guided_ext.output import described
 from captum_guided_ext.sampling import check_positive_count
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
     from captum_guided_ext.benchmarking._benchmark_result import Benchmark
     from captum_guided_ext.benchmarking._records import BatchRecord
-    from captum_guided_ext.evaluation import Method, Metric
+    from captum_guided_ext.evaluation import Metric
+    from captum_guided_ext.methods import Method
     from captum_guided_ext.networks import Network
     from captum_guided_ext.pictures import LoadedBatch
 

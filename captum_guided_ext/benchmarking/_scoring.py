@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from captum_guided_ext.benchmarking._run import Run
-    from captum_guided_ext.evaluation import MethodSet, Metric, ScoreRow
+    from captum_guided_ext.evaluation import Metric, ScoreRow
+    from captum_guided_ext.methods import MethodSet
     from captum_guided_ext.networks import Network
     from captum_guided_ext.pictures import LoadedBatch
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from captum_guided_ext.evaluation import BEST_CONSTANT, FLOORS
+from captum_guided_ext.methods import BEST_CONSTANT, FLOORS
 from captum_guided_ext.sampling import FEWEST, Differences, all_pairs, mean_interval
 
 if TYPE_CHECKING:

@@ -1,15 +1,8 @@
-"""Methods and metrics, and several of both on one batch."""
+"""Metrics with their settings, and several methods under them on one batch."""
 
-from typing import TYPE_CHECKING
-
-from captum_guided_ext.evaluation._captum_methods import CAPTUM_METHODS
 from captum_guided_ext.evaluation._compare import compare
 from captum_guided_ext.evaluation._compare import compare_methods as compare_methods
 from captum_guided_ext.evaluation._comparison import Comparison
-from captum_guided_ext.evaluation._floors import BEST_CONSTANT as BEST_CONSTANT
-from captum_guided_ext.evaluation._floors import FLOORS as FLOORS
-from captum_guided_ext.evaluation._method_specs import MethodSpec
-from captum_guided_ext.evaluation._methods import MethodSet as MethodSet
 from captum_guided_ext.evaluation._metric import Metric, Score, ScoredBatch
 from captum_guided_ext.evaluation._metrics import (
     DEFAULT_METRICS,
@@ -26,9 +19,7 @@ from captum_guided_ext.evaluation._removal_metrics import (
 )
 from captum_guided_ext.evaluation._rows import COLUMNS as COLUMNS
 from captum_guided_ext.evaluation._rows import ScoreRow as ScoreRow
-
-if TYPE_CHECKING:
-    from captum_guided_ext.evaluation._methods import Method as Method
+from captum_guided_ext.methods import CAPTUM_METHODS, MethodSpec
 
 # Names in ``__all__`` are for users; the others, for the rooms above.
 __all__ = [

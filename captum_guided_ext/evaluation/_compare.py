@@ -11,11 +11,10 @@ from torch import Tensor
 from captum_guided_ext.attr import METHODS
 from captum_guided_ext.errors import ModelError
 from captum_guided_ext.evaluation._comparison import Comparison
-from captum_guided_ext.evaluation._floors import FLOORS, floor_maps
-from captum_guided_ext.evaluation._methods import MethodSet
 from captum_guided_ext.evaluation._metric import Score, ScoredBatch
 from captum_guided_ext.evaluation._metrics import DEFAULT_METRICS, find_metrics
 from captum_guided_ext.evaluation._rows import ScoreRow
+from captum_guided_ext.methods import FLOORS, MethodSet, floor_maps
 from captum_guided_ext.networks import Network, check_class_names, find_target
 from captum_guided_ext.sampling import a_seed, find_draws
 
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from captum_guided_ext._captum import TargetType
-    from captum_guided_ext.evaluation._methods import Method
     from captum_guided_ext.evaluation._metric import Metric
+    from captum_guided_ext.methods import Method
 
 
 def compare(

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from captum_guided_ext.attr import method_title
-from captum_guided_ext.evaluation._floors import BEST_CONSTANT, FLOORS
 from captum_guided_ext.evaluation._rows import COLUMNS, ScoreRow
+from captum_guided_ext.methods import BEST_CONSTANT, FLOORS
 from captum_guided_ext.output import (
     Article,
     Drawing,

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from captum_guided_ext.evaluation._floors import floor_maps
+from captum_guided_ext.methods import floor_maps
 from captum_guided_ext.sampling import Draws
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from captum_guided_ext._captum import TargetType
-    from captum_guided_ext.evaluation._method_specs import Baselines
-    from captum_guided_ext.evaluation._methods import MethodSet
+    from captum_guided_ext.methods import Baselines, MethodSet
 
 
 _ZERO_MAP = "the map is zero everywhere"

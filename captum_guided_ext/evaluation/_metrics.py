@@ -26,7 +26,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from captum_guided_ext.errors import CaptumGuidedError, nearest
-from captum_guided_ext.evaluation._floors import BEST_CONSTANT
 from captum_guided_ext.evaluation._metric import (
     Metric,
     Score,
@@ -38,6 +37,7 @@ from captum_guided_ext.evaluation._removal_metrics import (
     InsertionMetric,
     RoadMetric,
 )
+from captum_guided_ext.methods import BEST_CONSTANT
 from captum_guided_ext.metrics import (
     NoisyBaseline,
     SquareRemoval,

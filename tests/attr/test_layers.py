@@ -326,8 +326,8 @@ def test_nothing_watches_after_an_error_and_a_profiler_is_left_in_peace():
     finally:
         sys.setprofile(None)
     assert events
-    said = "a profiler is at work, and layers are looked for by the same means: name one (--layer)"
-    assert found.reason == said
+    said = "a profiler is at work, and calls of modules are seen by the same means: name a layer"
+    assert found.reason == f"{said} (--layer)"
 
 
 class Other:

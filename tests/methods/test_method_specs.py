@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 import captum_guided_ext as cg
 from captum_guided_ext import MethodSpec
 from captum_guided_ext.evaluation import InfidelityMetric
-from captum_guided_ext.evaluation._methods import MethodSet
+from captum_guided_ext.methods import MethodSet
 from captum_guided_ext.metrics import GaussianNoise, SquareRemoval
 
 FEATURES = 4  # few, so that the sampled regressions are exact

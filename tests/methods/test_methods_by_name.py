@@ -18,7 +18,7 @@ import captum_guided_ext as cg
 from captum_guided_ext import cli
 from captum_guided_ext.attr import METHODS, method_title
 from captum_guided_ext.evaluation import CAPTUM_METHODS, InfidelityMetric
-from captum_guided_ext.evaluation._methods import MethodSet
+from captum_guided_ext.methods import MethodSet
 from captum_guided_ext.metrics import GaussianNoise
 from captum_guided_ext.sampling import Draws
 

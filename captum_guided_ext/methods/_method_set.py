@@ -2,49 +2,44 @@
 
 from __future__ import annotations
 
-import functools
+import copy
 import warnings
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from captum.attr import Attribution
 from torch import Tensor
 
 from captum_guided_ext.attr import (
     LAYER_METHODS,
     METHODS,
-    check_methods,
+    FoundLayer,
     find_layer,
     named_maps,
     run_at_layer,
 )
-from captum_guided_ext.autograd import ForwardPass, check_finite
-from captum_guided_ext.errors import brief, warn_user
-from captum_guided_ext.evaluation._captum_methods import (
+from captum_guided_ext.autograd import ForwardPass, check_finite, modules_called
+from captum_guided_ext.errors import ModelError, brief, warn_user
+from captum_guided_ext.methods._by_name import by_name
+from captum_guided_ext.methods._captum_methods import (
     CAPTUM_METHODS,
     DRAWING_METHODS,
     captum_method,
     captum_settings,
 )
-from captum_guided_ext.evaluation._floors import FLOORS
-from captum_guided_ext.evaluation._left_as_found import left_as_found
-from captum_guided_ext.evaluation._method_specs import MethodSpec
+from captum_guided_ext.methods._left_as_found import left_as_found
+from captum_guided_ext.methods._method_specs import MethodSpec
 from captum_guided_ext.output import described
 from captum_guided_ext.sampling import Draws, RowByRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from typing import TypeAlias
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from torch import nn
 
     from captum_guided_ext._captum import TargetType
-    from captum_guided_ext.evaluation._method_specs import Baselines
+    from captum_guided_ext.methods._by_name import Method
+    from captum_guided_ext.methods._method_specs import Baselines
 
-    Method: TypeAlias = str | MethodSpec | Attribution | Callable[..., Any]
-
-ALL_METHODS = (*METHODS, *CAPTUM_METHODS)
 _PICTURE = 4  # dimensions
 
 
@@ -83,7 +78,7 @@ class MethodSet:
             raise TypeError(f"model must be a module or a callable, not {type(model).__name__}")
         self.model = model
         self.interpolate_mode = interpolate_mode
-        self._methods = _by_name(methods)
+        self._methods = by_name(methods)
         self._specs = {
             name: _spec(method, model)
             for name, method in self._methods.items()
@@ -196,22 +191,42 @@ class MethodSet:
         arguments: dict[str, Any] = {"target": target}
         if additional_forward_args is not None:
             arguments["additional_forward_args"] = additional_forward_args
-        for name, function in self._functions.items():
+        for name in self._functions:
             try:
-                with (
-                    warnings.catch_warnings(),
-                    left_as_found(self.model, self._specs[name].hooked),
-                ):
-                    # Captum asks for inputs that require a gradient, sets that itself, and says so.
-                    warnings.filterwarnings("ignore", "Input Tensor .* did not already require")
-                    found_map = function(x.detach().clone(), arguments, seeds[name])
-                maps[name] = _checked(found_map, x)
+                maps[name] = self._map_of(name, x, arguments, seeds[name])
+            except _OtherModelError as error:
+                reasons[name] = str(error)
             except Exception as error:  # noqa: BLE001 - somebody else's method may raise anything
                 reasons[name] = brief(error)
         return (
             {name: maps[name] for name in self.names if name in maps},
             {name: reasons[name] for name in self.names if name in reasons},
         )
+
+    def rebound(self, model: nn.Module, memo: dict[int, Any]) -> MethodSet:
+        """Return the same methods of a copy of the model.
+
+        A method that goes on running the original, as a function around it does, has no map but
+        that reason: the calls of modules in its first run show it.
+
+        Args:
+            model: The copy.
+            memo: As ``copy.deepcopy(original, memo)`` filled it, and is filled further.
+        """
+        methods = {
+            name: method if isinstance(method, str) else copy.deepcopy(method, memo)
+            for name, method in self._methods.items()
+        }
+        return _Rebound(model, methods, self._layer, self.interpolate_mode, memo)
+
+    def _map_of(
+        self, name: str, x: Tensor, arguments: Mapping[str, Any], seeds: Sequence[int]
+    ) -> Tensor:
+        with warnings.catch_warnings(), left_as_found(self.model, self._specs[name].hooked):
+            # Captum asks for inputs that require a gradient, sets that itself, and says so.
+            warnings.filterwarnings("ignore", "Input Tensor .* did not already require")
+            found = self._functions[name](x.detach().clone(), arguments, seeds)
+        return _checked(found, x)
 
     def _named(self, among: Iterable[str]) -> list[str]:
         asked = [method for method in self._methods.values() if isinstance(method, str)]
@@ -221,64 +236,50 @@ class MethodSet:
         return next(name for name, one in self._methods.items() if one == method)
 
 
-def _by_name(methods: Iterable[Method] | Mapping[str, Method]) -> dict[str, Method]:
-    if isinstance(methods, (str, MethodSpec, Attribution)):
-        methods = [methods]
-    pairs = (
-        list(methods.items())
-        if isinstance(methods, Mapping)
-        else [(_default_name(method), method) for method in methods]
-    )
-    named: dict[str, Method] = {}
-    for name, method in pairs:
-        if not isinstance(name, str):
-            raise TypeError(f"{name!r} is no name of a method: call it by a text")
-        if isinstance(method, str):
-            check_methods([method], ALL_METHODS)
-        elif not callable(method) and not isinstance(method, Attribution):
-            raise TypeError(
-                f"{method!r} is no attribution method: give a name, a Captum Attribution or a "
-                "function of the form of its attribute"
+class _OtherModelError(ModelError):
+    """A method that explains another model than it is asked about."""
+
+
+class _Rebound(MethodSet):
+    """The methods of a copy of a model: one that runs the original has no map."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        methods: Mapping[str, Method],
+        layer: FoundLayer | None,
+        interpolate_mode: str,
+        memo: dict[int, Any],
+    ) -> None:
+        super().__init__(model, methods, interpolate_mode=interpolate_mode)
+        self._memo = memo
+        self._unwatched = set(self._functions)
+        if layer is not None and layer.module is not None:
+            is_part = id(layer.module) in memo
+            reason = "" if is_part else "Grad-CAM's layer is no part of the model"
+            self._layer = FoundLayer(memo.get(id(layer.module)), layer.name, reason)
+
+    def _map_of(
+        self, name: str, x: Tensor, arguments: Mapping[str, Any], seeds: Sequence[int]
+    ) -> Tensor:
+        if name not in self._unwatched:
+            return super()._map_of(name, x, arguments, seeds)
+        with modules_called() as called:
+            found = super()._map_of(name, x, arguments, seeds)
+        if any(id(module) in self._memo for module in called):
+            raise _OtherModelError(
+                "it runs the network that it was made with, and cannot be asked about a copy of it "
+                "with other weights: make it a Captum Attribution of the module itself, not of a "
+                "function around it"
             )
-        if name in FLOORS:
-            raise ValueError(
-                f"{name!r} is the name of a floor, which every table has: call the method otherwise"
-            )
-        if name in named or (isinstance(method, str) and method in named.values()):
-            raise ValueError(
-                f"two methods are called {name!r}: give a mapping from names of your own to methods"
-            )
-        named[name] = method
-    if not named:
-        check_methods([], ALL_METHODS)
-    return named
+        self._unwatched.discard(name)
+        return found
 
 
 def _spec(method: Method, model: Callable[..., Any]) -> MethodSpec:
     if isinstance(method, str):
         return captum_method(method, model)
     return method if isinstance(method, MethodSpec) else MethodSpec(method)
-
-
-def _default_name(method: Any) -> str:
-    if isinstance(method, str):
-        return method
-    if isinstance(method, MethodSpec):
-        return _default_name(method.method)
-    if isinstance(method, functools.partial):
-        return _default_name(method.func)
-    owner = getattr(method, "__self__", None)
-    if isinstance(owner, Attribution):
-        return _default_name(owner)
-    if isinstance(method, Attribution):
-        words = _snake_case(type(method).__name__)
-        inner = getattr(method, "attribution_method", None)
-        return words if inner is None else f"{words}_{_default_name(inner)}"
-    return str(getattr(method, "__name__", type(method).__name__))
-
-
-def _snake_case(name: str) -> str:
-    return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
 
 
 def _checked(attribution: Any, x: Tensor) -> Tensor:

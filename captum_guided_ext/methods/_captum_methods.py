@@ -36,8 +36,8 @@ from torch import Tensor, nn
 
 from captum_guided_ext.autograd import ForwardPass, listed, returning_tensors
 from captum_guided_ext.errors import ModelError
-from captum_guided_ext.evaluation._left_as_found import left_as_found
-from captum_guided_ext.evaluation._method_specs import MethodSpec
+from captum_guided_ext.methods._left_as_found import left_as_found
+from captum_guided_ext.methods._method_specs import MethodSpec
 from captum_guided_ext.sampling import of_row
 
 if TYPE_CHECKING:
