@@ -16,7 +16,7 @@ from captum_guided_ext.autograd._checks import (
 from captum_guided_ext.autograd._forward_pass import ForwardPass, Override, rectifiers
 from captum_guided_ext.autograd._guided_relu import GuidedReLU
 from captum_guided_ext.autograd._outputs import check_output, returning_tensors
-from captum_guided_ext.autograd._path import RectifierReport, listed
+from captum_guided_ext.autograd._path import Flow, RectifierReport, listed
 from captum_guided_ext.autograd._recording import Call, modules_called
 from captum_guided_ext.autograd._rules import DECONVNET, GRADIENT, GUIDED, BackwardRule, as_rule
 from captum_guided_ext.autograd._scripts import is_module as is_scripted
@@ -27,6 +27,7 @@ __all__ = [
     "GUIDED",
     "BackwardRule",
     "Call",
+    "Flow",
     "ForwardPass",
     "GuidedReLU",
     "Override",

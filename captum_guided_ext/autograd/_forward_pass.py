@@ -21,7 +21,7 @@ from captum_guided_ext import _captum
 from captum_guided_ext.autograd import _checks as checks
 from captum_guided_ext.autograd._eager import as_written
 from captum_guided_ext.autograd._outputs import check_output
-from captum_guided_ext.autograd._path import RulePath
+from captum_guided_ext.autograd._path import NO_FLOW, RulePath
 from captum_guided_ext.autograd._recording import Call, own_records, recorded, watched_calls
 from captum_guided_ext.autograd._remembered import known_of
 from captum_guided_ext.autograd._rules import GRADIENT, BackwardRule, as_rule
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from captum_guided_ext._captum import TargetType
-    from captum_guided_ext.autograd._path import RectifierReport
+    from captum_guided_ext.autograd._path import Flow, RectifierReport
 
     ChooseLayer = Callable[[Sequence[tuple[str, Call]], Tensor], Call]
 
@@ -266,6 +266,22 @@ class ForwardPass:
         Raises:
             As :meth:`input_gradients`.
         """
+        flows = self.flows(rule, target).values()
+        magnitude = sum(flow.magnitude for flow in flows)
+        return sum(flow.negative for flow in flows) / magnitude if magnitude else 0.0
+
+    def flows(self, rule: BackwardRule | str, target: TargetType = None) -> dict[str, Flow]:
+        """Return what each rectifier's gate lets pass while ``rule`` is applied to all of them.
+
+        Costs one backward pass.
+
+        Returns:
+            Sums over the batch, by the rectifier's kind and its number in the order of their calls:
+            "ReLU 1", "ReLU6 2", ...
+
+        Raises:
+            As :meth:`input_gradients`.
+        """
         rule = as_rule(rule)
         with self._answering():
             scores = self.scores(target)
@@ -273,8 +289,7 @@ class ForwardPass:
             self._path.check(rule, opening_error=self._not_opened)
             with self._path.watched(rule) as flows:
                 self._backward(self._path, GRADIENT, [scores])
-        magnitude = sum(flow.magnitude for flow in flows)
-        return sum(flow.negative for flow in flows) / magnitude if magnitude else 0.0
+        return {name: flows.get(name, NO_FLOW) for name in self._path.rectifiers}
 
     def neuron_gradients(
         self, rule: BackwardRule | str, selector: Any, *, warn_if_zero: bool = False
@@ -383,7 +398,7 @@ class ForwardPass:
             return
         with path.watched(rule) as flows:
             self._backward(path, GRADIENT, scores_of(rest))
-        negative = sum(not flow.any_positive for flow in flows)
+        negative = sum(not flow.any_positive for flow in flows.values())
         reached = f"a gradient reached {len(flows)} of {len(path.rectifiers)} rectifiers"
         if negative:
             dropped = "received nothing but negative values, which the rule drops"

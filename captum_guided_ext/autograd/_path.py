@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from captum_guided_ext.autograd._clamps import may_be_none, why_no_activation
@@ -116,10 +117,12 @@ class Flow:
         return cls(
             any_positive=bool((arrived > 0).any()),
             magnitude=float(passed.abs().sum()),
-            negative=float(-passed.clamp(max=0).sum()),
+            negative=float(passed.clamp(max=0).abs().sum()),
         )
 
 
+NO_FLOW = Flow(any_positive=False, magnitude=0.0, negative=0.0)
+"""Of a rectifier that no gradient reaches."""
 _OVERRIDDEN = "as override says"
 
 
@@ -180,9 +183,11 @@ class RulePath:
         return Counter(found.label for found in self._found if found.role in roles)
 
     @property
-    def rectifiers(self) -> list[Node]:
-        """The nodes of the rectifiers, in no particular order."""
-        return [found.node for found in self._found if found.role is Role.RECTIFIER]
+    def rectifiers(self) -> dict[str, Node]:
+        """The nodes of the rectifiers in the order of their calls: "ReLU 1", "ReLU6 2", ..."""
+        found = [one for one in self._found if one.role is Role.RECTIFIER]
+        found.sort(key=lambda one: int(one.node._sequence_nr()))  # noqa: SLF001 - there is no other
+        return {f"{one.label} {number}": one.node for number, one in enumerate(found, start=1)}
 
     @property
     def may_hide_a_rectifier(self) -> bool:
@@ -299,16 +304,17 @@ class RulePath:
                 node.is_ruled = False
 
     @contextmanager
-    def watched(self, rule: BackwardRule) -> Iterator[list[Flow]]:
+    def watched(self, rule: BackwardRule) -> Iterator[dict[str, Flow]]:
         """Apply ``rule``, and collect what passes each rectifier that a gradient reaches."""
-        flows: list[Flow] = []
+        flows: dict[str, Flow] = {}
 
-        def watch(passed: Gradients, arrived: Gradients) -> None:
+        def watch(name: str, passed: Gradients, arrived: Gradients) -> None:
             if passed[0] is not None and arrived[0] is not None and arrived[0].any():
-                flows.append(Flow.of(passed[0], arrived[0]))
+                flows[name] = Flow.of(passed[0], arrived[0])
 
+        hooks = [(node, partial(watch, name)) for name, node in self.rectifiers.items()]
         # Set before the rule's own hooks, so that it sees what autograd itself would send back.
-        with _hooked((node, watch) for node in self.rectifiers), self.applied(rule):
+        with _hooked(hooks), self.applied(rule):
             yield flows
 
 
