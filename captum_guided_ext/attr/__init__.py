@@ -14,6 +14,7 @@ from captum_guided_ext.attr._utils.methods import METHODS as METHODS
 from captum_guided_ext.attr._utils.methods import check_methods as check_methods
 from captum_guided_ext.attr._utils.methods import method_title as method_title
 from captum_guided_ext.attr._utils.methods import named_maps as named_maps
+from captum_guided_ext.attr._utils.with_rule import follows_a_rule as follows_a_rule
 from captum_guided_ext.attr._utils.with_rule import with_rule
 
 # Names in ``__all__`` are for users; the others, for the rooms above.

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from captum_guided_ext.attr import METHODS
-from captum_guided_ext.errors import ModelError
 from captum_guided_ext.evaluation._comparison import Comparison
 from captum_guided_ext.evaluation._metric import Score, ScoredBatch
 from captum_guided_ext.evaluation._metrics import DEFAULT_METRICS, find_metrics
 from captum_guided_ext.evaluation._rows import ScoreRow
 from captum_guided_ext.methods import FLOORS, MethodSet, floor_maps
-from captum_guided_ext.networks import Network, check_class_names, find_target
+from captum_guided_ext.networks import Network, check_class_names, find_targets
 from captum_guided_ext.sampling import a_seed, find_draws
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ def compare_methods(
     forward_pass = methods.forward_pass(inputs, additional_forward_args)
     if network is not None and forward_pass.output.dim() == 2:  # noqa: PLR2004 - (examples, classes)
         check_class_names(network.classes, forward_pass.output.shape[1], network.name)
-    chosen = _chosen(target, forward_pass.output)
+    chosen = find_targets(target, forward_pass.output)
     scores = forward_pass.scores(chosen).detach()
     seeds = methods.seeds(seed, images, [0])
     maps, reasons = methods.maps(forward_pass, chosen, seeds, additional_forward_args)
@@ -166,17 +165,6 @@ def compare_methods(
     rows = tuple(_rows(batch, metrics, reasons))
     higher = {name: metric.higher_is_better for metric in metrics for name in metric.names}
     return Comparison(batch.inputs, chosen, maps, rows, reasons, methods.layer_name, higher)
-
-
-def _chosen(target: TargetType | str, output: Tensor) -> TargetType:
-    if not isinstance(target, str):
-        return target
-    if output.dim() != 2:  # noqa: PLR2004 - (examples, classes)
-        raise ModelError(
-            f"there is no {target} in an output of shape {tuple(output.shape)}, but in one score "
-            "for each class, (N, classes): give the target's indices"
-        )
-    return [find_target(target, scores) for scores in output.detach()]
 
 
 def _rows(

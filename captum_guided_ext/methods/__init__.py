@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from captum_guided_ext.methods._by_name import ALL_METHODS
 from captum_guided_ext.methods._captum_methods import CAPTUM_METHODS
-from captum_guided_ext.methods._floors import BEST_CONSTANT, FLOORS, floor_maps
+from captum_guided_ext.methods._floors import BEST_CONSTANT, FLOORS, edges, floor_maps
 from captum_guided_ext.methods._method_set import MethodSet
 from captum_guided_ext.methods._method_specs import MethodSpec
 
@@ -19,5 +19,6 @@ __all__ = [
     "FLOORS",
     "MethodSet",
     "MethodSpec",
+    "edges",
     "floor_maps",
 ]

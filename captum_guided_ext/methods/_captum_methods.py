@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from captum_guided_ext.autograd import Call
+    from captum_guided_ext.methods._method_specs import Baselines
 
 _STEPS = 50  # of integrated gradients, Captum's default
 _SAMPLES = 25  # of the methods that draw, all in one forward pass of an example
@@ -184,6 +185,7 @@ class _Named(NamedTuple):
     description: str
     baseline: float | None  # that the map is a product with
     make: Callable[[Callable[..., Any]], Callable[..., Any]]
+    is_complete: bool = False  # promises to sum to f(x) - f(baseline)
 
 
 def _of(function: Callable[..., Any], *first: Any) -> Callable[[Any], Callable[..., Any]]:
@@ -196,6 +198,7 @@ _NAMED = {
         f"captum.attr.IntegratedGradients, baseline 0, {_STEPS} steps (Sundararajan et al. 2017)",
         0.0,
         _of(_integrated_gradients),
+        is_complete=True,
     ),
     "smooth_grad": _Named(
         f"the mean gradient under noise: captum.attr.NoiseTunnel, {_NOISY} (Smilkov et al. 2017)",
@@ -215,12 +218,16 @@ _NAMED = {
         _of(_smoothed, "vargrad"),
     ),
     "deep_lift": _Named(
-        "captum.attr.DeepLift, baseline 0, rescale rule (Shrikumar et al. 2017)", 0.0, _DeepLift
+        "captum.attr.DeepLift, baseline 0, rescale rule (Shrikumar et al. 2017)",
+        0.0,
+        _DeepLift,
+        is_complete=True,
     ),
     "gradient_shap": _Named(
         f"captum.attr.GradientShap, baseline 0, {_SAMPLES} samples, no noise (Lundberg & Lee 2017)",
         0.0,
         _of(_gradient_shap),
+        is_complete=True,
     ),
     "occlusion": _Named(
         f"captum.attr.Occlusion, baseline 0, windows of 1/{_WINDOW} of each side of a picture and "
@@ -247,3 +254,9 @@ def captum_method(name: str, model: Callable[..., Any]) -> MethodSpec:
     return MethodSpec(
         named.make(model), named.baseline, multiplies_by_inputs=named.baseline is not None
     )
+
+
+def captum_promise(name: str) -> list[Baselines] | None:
+    """Return the baselines as :meth:`MethodSpec.promised` does; None where nothing is promised."""
+    named = _NAMED[name]
+    return [named.baseline] if named.is_complete and named.baseline is not None else None

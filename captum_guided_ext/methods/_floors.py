@@ -48,12 +48,19 @@ def floor_maps(
     ]
     found = {"constant_map": torch.ones_like(x), "random_map": torch.stack(noise).to(x.dtype)}
     if x.dim() == 4:  # noqa: PLR2004 - pictures, (N, C, H, W)
-        found["edges"] = _edges(x)
+        found["edges"] = edges(x)
     return found
 
 
-def _edges(x: Tensor) -> Tensor:
-    """Return how steep the mean of the channels is at each place, (N, 1, H, W)."""
+def edges(x: Tensor) -> Tensor:
+    """Return how steep the mean of the channels is at each place, by Sobel's gradient.
+
+    Args:
+        x: Pictures, (N, C, H, W), which go on behind their border as at it.
+
+    Returns:
+        The gradient's magnitude, (N, 1, H, W); exactly 0 where all is even.
+    """
     grey = functional.pad(x.float().mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     return torch.hypot(_slope(grey), _slope(grey.mT).mT).to(x.dtype)
 

@@ -24,6 +24,7 @@ from captum_guided_ext.methods._captum_methods import (
     CAPTUM_METHODS,
     DRAWING_METHODS,
     captum_method,
+    captum_promise,
     captum_settings,
 )
 from captum_guided_ext.methods._left_as_found import left_as_found
@@ -122,6 +123,28 @@ class MethodSet:
             if reference is not None:
                 found[name] = reference
         return found
+
+    def promised(self, x: Tensor, name: str) -> list[Baselines] | None:
+        """Return the baselines of which a method promises to explain ``f(x)`` less their mean.
+
+        None for one that does not promise completeness.
+
+        Raises:
+            LookupError: if they are drawn, nobody knows how.
+        """
+        method = self._methods[name]
+        if isinstance(method, str):
+            return None if method in METHODS else captum_promise(method)
+        return self._specs[name].promised(x)
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Which of :data:`captum_guided_ext.attr.METHODS` a name stands for, where it does."""
+        return {
+            name: one
+            for name, one in self._methods.items()
+            if isinstance(one, str) and one in METHODS
+        }
 
     def describe(self) -> dict[str, str]:
         """Return what each name stands for, in words that are the same in every process."""

@@ -1,4 +1,4 @@
-"""What a method is: how it is called, and what its maps are multiplied by."""
+"""What a method is: how it is called, what its maps are multiplied by and what they add up to."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from captum_guided_ext.attr import (
     Deconvolution,
     GuidedBackprop,
     GuidedGradCam,
+    follows_a_rule,
 )
 
 if TYPE_CHECKING:
@@ -108,30 +109,55 @@ class MethodSpec:
             LookupError: if nobody knows whether it is.
             ValueError: for baselines that do not fit ``inputs``.
         """
-        method, keywords = _unwrapped(self.method)
-        multiplies = self.multiplies_by_inputs
-        if multiplies is None:
-            multiplies = _multiplies(method)
+        multiplies = self._multiplies_by_inputs()
         if multiplies is None:
             raise LookupError
         if not multiplies:
             return None
+        found: Baselines = self._given(inputs)
+        if isinstance(found, Tensor) and self._are_rows:
+            return found.mean(dim=0, keepdim=True)
+        return found
+
+    def promised(self, inputs: Tensor) -> list[Baselines] | None:
+        """Return the baselines of which maps promise to sum to ``f(x)`` less their mean ``f(b)``.
+
+        None for a method that promises no such thing (completeness), which only some of Captum's
+        classes do.
+
+        Raises:
+            LookupError: if they are drawn, nobody knows how.
+            ValueError: for baselines that do not fit ``inputs``.
+        """
+        if not (_completes(_unwrapped(self.method)[0]) and self._multiplies_by_inputs()):
+            return None
+        found = self._given(inputs)
+        is_several = isinstance(found, Tensor) and self._are_rows
+        return list(found.split(1)) if is_several else [found]
+
+    def _multiplies_by_inputs(self) -> bool | None:
+        said = self.multiplies_by_inputs
+        return _multiplies(_unwrapped(self.method)[0]) if said is None else said
+
+    def _given(self, inputs: Tensor) -> Any:
+        """Return the baselines: a number, a tensor, or what a partial passes instead of these."""
+        found: Any = _unwrapped(self.method)[1].get("baselines")
         if self.baselines is not None:
-            found: Any = self._fitted(inputs)
-        else:
-            found = keywords.get("baselines")
+            found = self._fitted(inputs)
         if isinstance(found, tuple) and len(found) == 1:
             (found,) = found
         if callable(found):
             raise LookupError  # noqa: TRY004 - its kind is fine: it draws them, nobody knows how
-        if isinstance(found, Tensor) and isinstance(_innermost(method), _OF_DISTRIBUTIONS):
-            return found.mean(dim=0, keepdim=True)
         return 0.0 if found is None else found
+
+    @property
+    def _are_rows(self) -> bool:
+        """Whether baselines are a distribution's, a row for each."""
+        return isinstance(_innermost(_unwrapped(self.method)[0]), _OF_DISTRIBUTIONS)
 
     def _fitted(self, inputs: Tensor) -> Baselines:
         """Return the baselines in the form in which Captum takes them."""
-        has_rows = isinstance(_innermost(_unwrapped(self.method)[0]), _OF_DISTRIBUTIONS)
-        given = self.baselines
+        has_rows, given = self._are_rows, self.baselines
         assert given is not None  # noqa: S101 - for the type checker: whoever calls has looked
         if not isinstance(given, Tensor):
             return torch.full_like(inputs[:1], given) if has_rows else given
@@ -193,6 +219,25 @@ _OF_DISTRIBUTIONS = (
     ca.NeuronGradientShap,
     ca.NeuronDeepLiftShap,
 )
+
+
+# Those whose maps sum to f(x) - f(baselines), and who says so. Lime and occlusion promise no such
+# thing, nor does the mean over noise of one that does; LRP conserves f(x) itself, less what its
+# biases and its epsilon take.
+_COMPLETE = (
+    ca.IntegratedGradients,  # completeness: Sundararajan et al. 2017, proposition 1
+    ca.DeepLift,  # summation to delta: Shrikumar et al. 2017, equation 1; DeepLiftShap, too
+    ca.GradientShap,  # in expectation: expected gradients, Erion et al. 2021, arXiv:1906.10670
+    ca.ShapleyValueSampling,  # efficiency: Shapley 1953; of each permutation; ShapleyValues, too
+    ca.KernelShap,  # local accuracy: Lundberg & Lee 2017, property 1
+)
+
+
+def _completes(owner: Any) -> bool:
+    """Whether a method of Captum's promises completeness with the input's own features."""
+    if not isinstance(owner, _COMPLETE) or isinstance(owner, ca.LayerAttribution):
+        return False
+    return not follows_a_rule(owner)  # whose gradients are none
 
 
 def _unwrapped(method: Any) -> tuple[Any, dict[str, Any]]:

@@ -4,7 +4,7 @@ from captum_guided_ext.networks._class_names import check_class_names
 from captum_guided_ext.networks._loading import check_network_name, find_device, load_network
 from captum_guided_ext.networks._network import Network, as_network, check_not_random
 from captum_guided_ext.networks._preprocessing import INTERPOLATIONS, Preprocessing
-from captum_guided_ext.networks._targets import by_score, find_target, rank_of
+from captum_guided_ext.networks._targets import by_score, find_target, find_targets, rank_of
 
 __all__ = [
     "INTERPOLATIONS",
@@ -17,6 +17,7 @@ __all__ = [
     "check_not_random",
     "find_device",
     "find_target",
+    "find_targets",
     "load_network",
     "rank_of",
 ]

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from captum_guided_ext._captum import TargetType
+
 
 def by_score(scores: Tensor) -> list[int]:
     """Return the classes of one example, the highest score first; of equal ones, the first first.
@@ -70,6 +72,26 @@ def find_target(spec: str | int, scores: Tensor, categories: Sequence[str] = ())
             raise ModelError(f"target {text} is not a class index from 0 to {len(scores) - 1}")
         return int(text)
     return _class_called(text, categories)
+
+
+def find_targets(target: TargetType | str, output: Tensor) -> TargetType:
+    """Return a target as Captum takes it: the class of each example for "prediction", "top2", ...
+
+    Args:
+        target: As in Captum, which is returned as it is; or as :func:`find_target` takes it.
+        output: Of the model, (N, classes) for a text.
+
+    Raises:
+        ModelError: for a text and an output of another shape, and as :func:`find_target`.
+    """
+    if not isinstance(target, str):
+        return target
+    if output.dim() != 2:  # noqa: PLR2004 - (examples, classes)
+        raise ModelError(
+            f"there is no {target} in an output of shape {tuple(output.shape)}, but in one score "
+            "for each class, (N, classes): give the target's indices"
+        )
+    return [find_target(target, scores) for scores in output.detach()]
 
 
 def _class_called(text: str, categories: Sequence[str]) -> int:

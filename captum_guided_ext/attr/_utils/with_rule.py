@@ -76,6 +76,11 @@ def with_rule(attribution: AttributionT, rule: BackwardRule | str) -> Attributio
     return ruled
 
 
+def follows_a_rule(attribution: Attribution) -> bool:
+    """Whether :func:`with_rule` made this method."""
+    return _KIND in vars(type(attribution))
+
+
 _KIND = "_kind_without_a_rule"
 
 
