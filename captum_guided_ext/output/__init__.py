@@ -21,6 +21,7 @@ from captum_guided_ext.output._html import (
     Words,
 )
 from captum_guided_ext.output._maps import map_files
+from captum_guided_ext.output._matrices import Matrix, draw_matrices
 from captum_guided_ext.output._model_identity import bytes_of, identity_of_model
 from captum_guided_ext.output._names import file_stem
 from captum_guided_ext.output._provenance import (
@@ -54,6 +55,7 @@ __all__ = [
     "Layer",
     "Layers",
     "MapPanel",
+    "Matrix",
     "PicturePanel",
     "Result",
     "Rows",
@@ -67,6 +69,7 @@ __all__ = [
     "described",
     "draw_estimates",
     "draw_maps",
+    "draw_matrices",
     "figure_bytes",
     "file_stem",
     "html_of",

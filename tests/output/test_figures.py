@@ -19,10 +19,12 @@ from captum_guided_ext.output import (
     Estimate,
     EstimatePanel,
     MapPanel,
+    Matrix,
     PicturePanel,
     as_picture,
     draw_estimates,
     draw_maps,
+    draw_matrices,
     figure_bytes,
     map_picture,
     views_of,
@@ -457,3 +459,51 @@ def test_a_figure_is_written_as_what_is_asked_for():
         assert f">{text}</text>" in drawn  # text is text, to be searched for
     with pytest.raises(ValueError, match="as 'jpg'; "):
         figure_bytes(figure, "jpg")
+
+
+# --- matrices -----------------------------------------------------------------------------------
+
+
+def test_a_matrix_is_drawn_with_its_numbers_colours_and_names():
+    values = torch.tensor([[1.0, -0.004, float("nan")], [-0.75, 0.5, 0.0], [0.126, -1, 1]])
+    figure = draw_matrices([Matrix("Title", ["one", "two", "th$ree$"], values, "below")])
+    (axes,) = figure.axes
+    expected = ["1.00", "0.00", "–", "−0.75", "0.50", "0.00", "0.13", "−1.00", "1.00"]
+    assert [text.get_text() for text in axes.texts] == expected
+    assert [text.get_position() for text in axes.texts] == [
+        (c, r) for r in range(3) for c in range(3)
+    ]
+    assert axes.texts[3].get_color() == "white"  # on dark blue
+    assert axes.texts[4].get_color() == axes.texts[2].get_color() == "black"
+    image = axes.get_images()[0]
+    assert image.get_clim() == (-1, 1)
+    shown = np.ma.getmaskarray(image.get_array())
+    assert shown.tolist() == values.isnan().tolist()  # what is grey
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [label.get_text() for label in labels] == ["one", "two", "th$ree$"]
+    assert axes.get_xlabel() == "below"
+    check_texts(figure)
+
+
+@pytest.mark.parametrize(
+    ("count", "name", "columns"),
+    [
+        (1, "a", 2),
+        (4, "Guided backprop", 2),
+        (13, "Guided Grad-CAM", 1),
+        (3, LONG, 2),
+        (8, LONG, 1),
+    ],
+)
+def test_of_a_matrix_no_name_is_cut(count, name, columns):
+    values = torch.full((count, count), -0.99)
+    matrices = [Matrix("Rank correlation", [name] * count, values, "a caption") for _ in range(2)]
+    figure = draw_matrices(matrices, caption="mean over 3 examples")
+    check_texts(figure)
+    assert largest_gap(figure) < 0.3
+    assert figure.get_size_inches()[0] <= 14
+    written = [label.get_text().replace("\n", "").replace(" ", "")
+               for axes in figure.axes for label in axes.get_yticklabels()]  # fmt: skip
+    assert written == [name.replace(" ", "")] * (2 * count)
+    lefts = {round(axes.get_position().x0, 3) for axes in figure.axes}
+    assert len(lefts) == columns
