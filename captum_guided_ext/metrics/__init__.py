@@ -1,5 +1,16 @@
 """Metrics of attributions, with the names and signatures of ``captum.metrics``."""
 
+from captum_guided_ext.metrics._core.agreement import Agreement, agreement
+from captum_guided_ext.metrics._core.class_sensitivity import ClassSensitivity, class_sensitivity
+from captum_guided_ext.metrics._core.class_sensitivity import (
+    sample_class_sensitivity as sample_class_sensitivity,
+)
+from captum_guided_ext.metrics._core.completeness import completeness_gap
+from captum_guided_ext.metrics._core.completeness import gap_of as gap_of
+from captum_guided_ext.metrics._core.completeness import scores_at as scores_at
+from captum_guided_ext.metrics._core.ignored import IgnoredShare, ignored_share
+from captum_guided_ext.metrics._core.ignored import each_alone as each_alone
+from captum_guided_ext.metrics._core.ignored import shares_of as shares_of
 from captum_guided_ext.metrics._core.infidelity import (
     infidelity,
     infidelity_perturb_func_decorator,
@@ -7,6 +18,7 @@ from captum_guided_ext.metrics._core.infidelity import (
 from captum_guided_ext.metrics._core.infidelity import sample_infidelity as sample_infidelity
 from captum_guided_ext.metrics._core.localisation import pointing_game, relevance_mass
 from captum_guided_ext.metrics._core.localisation import strength as strength
+from captum_guided_ext.metrics._core.recovery import edge_recovery, input_recovery
 from captum_guided_ext.metrics._core.removal import deletion, insertion
 from captum_guided_ext.metrics._core.road import check_road as check_road
 from captum_guided_ext.metrics._core.road import road
@@ -17,6 +29,7 @@ from captum_guided_ext.metrics._core.sensitivity import (
     sensitivity_mean,
 )
 from captum_guided_ext.metrics._core.sensitivity import sample_sensitivity as sample_sensitivity
+from captum_guided_ext.metrics._utils.similarity import rank_correlation as rank_correlation
 from captum_guided_ext.metrics.perturbations import (
     GaussianNoise,
     NoisyBaseline,
@@ -27,15 +40,24 @@ from captum_guided_ext.metrics.perturbations import (
 
 # Names in ``__all__`` are for users; the others, for the rooms above.
 __all__ = [
+    "Agreement",
+    "ClassSensitivity",
     "GaussianNoise",
+    "IgnoredShare",
     "NoisyBaseline",
     "Perturbation",
     "Sensitivity",
     "SquareRemoval",
     "UniformBall",
+    "agreement",
+    "class_sensitivity",
+    "completeness_gap",
     "deletion",
+    "edge_recovery",
+    "ignored_share",
     "infidelity",
     "infidelity_perturb_func_decorator",
+    "input_recovery",
     "insertion",
     "pointing_game",
     "relevance_mass",

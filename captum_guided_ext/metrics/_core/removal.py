@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from captum_guided_ext import _captum
-from captum_guided_ext.autograd import check_finite
+from captum_guided_ext.metrics._utils.baselines import filled
 from captum_guided_ext.metrics._utils.removed import Removals
 from captum_guided_ext.sampling import check_positive_count
 
@@ -94,7 +93,7 @@ def deletion(
         seed=seed,
         image_indices=image_indices,
     )
-    replaced_by = _filled(baselines, removals.x)
+    replaced_by = filled(baselines, removals.x)
     areas = _areas(
         removals, removals.x, replaced_by, n_steps, max_examples_per_batch, show=show_progress
     )
@@ -161,7 +160,7 @@ def insertion(
         seed=seed,
         image_indices=image_indices,
     )
-    start = _blurred(removals.x) if baselines is None else _filled(baselines, removals.x)
+    start = _blurred(removals.x) if baselines is None else filled(baselines, removals.x)
     areas = _areas(removals, start, removals.x, n_steps, max_examples_per_batch, show=show_progress)
     return removals.by_name(areas)
 
@@ -197,21 +196,6 @@ def _areas(
     curve = torch.cat([first.expand(ends), between.expand(*ends[:2], -1), last.expand(ends)], dim=2)
     shares = torch.tensor(counts, device=curve.device).to(curve.dtype) / removals.places
     return torch.trapezoid(curve, shares)
-
-
-def _filled(baselines: Tensor | float, x: Tensor) -> Tensor:
-    """Return ``baselines`` in the form of ``x``."""
-    (given,) = _captum.format_baseline(baselines, (x,))
-    values = torch.as_tensor(given, dtype=x.dtype, device=x.device)
-    try:
-        filled = values.broadcast_to(x.shape)
-    except RuntimeError as error:
-        raise ValueError(
-            f"baselines have shape {tuple(values.shape)}, which does not broadcast to the inputs' "
-            f"{tuple(x.shape)}"
-        ) from error
-    check_finite(filled, "baselines")
-    return filled
 
 
 def _blurred(x: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ from torch import Tensor
 
 from captum_guided_ext.autograd import check_finite
 
+_PICTURES = 4  # dimensions
+
 
 def check_shapes(name: str, given: tuple[Tensor, ...], xs: tuple[Tensor, ...]) -> None:
     """Raise where an attribution is not of the inputs' shapes, or with one channel, and finite.
@@ -31,3 +33,19 @@ def check_shapes(name: str, given: tuple[Tensor, ...], xs: tuple[Tensor, ...]) -
                 f"{label} has shape {tuple(one.shape)}, and the inputs have {tuple(x.shape)}"
             )
         check_finite(one, label)
+
+
+def per_place(attribution: Tensor) -> Tensor:
+    """Return how much attribution each place holds: magnitudes, summed over channels.
+
+    Args:
+        attribution: Shape (N, C, H, W), or with more dimensions of places; of other shapes, each
+            number of an example is a place.
+
+    Returns:
+        Shape (N, places), in double precision, on the CPU.
+    """
+    values = attribution.detach().cpu().double().abs()
+    if values.dim() >= _PICTURES:
+        values = values.sum(dim=1)
+    return values.reshape(len(values), -1)
