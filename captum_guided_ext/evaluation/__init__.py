@@ -19,6 +19,13 @@ from captum_guided_ext.evaluation._removal_metrics import (
 )
 from captum_guided_ext.evaluation._rows import COLUMNS as COLUMNS
 from captum_guided_ext.evaluation._rows import ScoreRow as ScoreRow
+from captum_guided_ext.evaluation._sanity_metrics import (
+    AgreementMetric,
+    ClassSensitivityMetric,
+    CompletenessMetric,
+    IgnoredShareMetric,
+    RecoveryMetric,
+)
 from captum_guided_ext.methods import CAPTUM_METHODS, MethodSpec
 
 # Names in ``__all__`` are for users; the others, for the rooms above.
@@ -26,13 +33,18 @@ __all__ = [
     "CAPTUM_METHODS",
     "DEFAULT_METRICS",
     "METRICS",
+    "AgreementMetric",
+    "ClassSensitivityMetric",
     "Comparison",
+    "CompletenessMetric",
     "DeletionMetric",
+    "IgnoredShareMetric",
     "InfidelityMetric",
     "InsertionMetric",
     "LocalisationMetric",
     "MethodSpec",
     "Metric",
+    "RecoveryMetric",
     "RoadMetric",
     "Score",
     "ScoredBatch",

@@ -13,6 +13,12 @@ name                    best   what it is
 ``insertion``           high   the probability as they are put into a blurred picture (the same)
 ``road_morf``           low    the probability with the most relevant imputed (Rong et al. 2022)
 ``road_lerf``           high   the probability with the least relevant imputed (the same)
+``class_sensitivity``   low    rank correlation of the maps of two classes (Nie et al. 2018)
+``input_recovery``      low    how far the map is the picture itself: |Pearson's r| (the same)
+``edge_recovery``       low    how far its strength is the picture's edges (Adebayo et al. 2018)
+``agreement``           high   rank correlation with other methods; no quality (Krishna et al. 2022)
+``ignored_share``       low    the share of negative evidence that the method's rule ignores
+``completeness_gap``    low    what is missing of the sum that the method promises, as a share
 ======================  =====  ==================================================================
 
 A map that is zero everywhere has no score but infidelity's, where it is a prediction: that nothing
@@ -36,6 +42,13 @@ from captum_guided_ext.evaluation._removal_metrics import (
     DeletionMetric,
     InsertionMetric,
     RoadMetric,
+)
+from captum_guided_ext.evaluation._sanity_metrics import (
+    AgreementMetric,
+    ClassSensitivityMetric,
+    CompletenessMetric,
+    IgnoredShareMetric,
+    RecoveryMetric,
 )
 from captum_guided_ext.methods import BEST_CONSTANT
 from captum_guided_ext.metrics import (
@@ -251,6 +264,11 @@ _NAMED: tuple[Metric, ...] = (
     InsertionMetric(),
     RoadMetric("morf"),
     RoadMetric("lerf"),
+    ClassSensitivityMetric(),
+    RecoveryMetric(),
+    AgreementMetric(),
+    IgnoredShareMetric(),
+    CompletenessMetric(),
 )
 METRICS = {name: metric for metric in _NAMED for name in metric.names}
 """The metric that gives each score that may be asked for by name."""

@@ -13,10 +13,15 @@ from torch.utils.data import TensorDataset
 import captum_guided_ext as cg
 from captum_guided_ext.evaluation import (
     METRICS,
+    AgreementMetric,
+    ClassSensitivityMetric,
+    CompletenessMetric,
     DeletionMetric,
+    IgnoredShareMetric,
     InfidelityMetric,
     InsertionMetric,
     LocalisationMetric,
+    RecoveryMetric,
     RoadMetric,
     Score,
     SensitivityMetric,
@@ -177,6 +182,8 @@ def test_each_name_stands_for_the_metric_that_gives_it():
     assert list(METRICS) == [
         "infidelity", "infidelity_square", "sensitivity_max", "sensitivity_mean",
         "relevance_mass", "pointing_game", "deletion", "insertion", "road_morf", "road_lerf",
+        "class_sensitivity", "input_recovery", "edge_recovery", "agreement", "ignored_share",
+        "completeness_gap",
     ]  # fmt: skip
     for name, metric in METRICS.items():
         assert name in metric.names
@@ -190,6 +197,7 @@ def test_scores_of_one_pass_share_a_metric():
     found = find_metrics([*reversed(METRICS)], n_perturb_samples=4)
     assert [type(one) for one in found] == [
         InfidelityMetric, InfidelityMetric, SensitivityMetric, LocalisationMetric,
-        DeletionMetric, InsertionMetric, RoadMetric, RoadMetric,
+        DeletionMetric, InsertionMetric, RoadMetric, RoadMetric, ClassSensitivityMetric,
+        RecoveryMetric, AgreementMetric, IgnoredShareMetric, CompletenessMetric,
     ]  # fmt: skip
     assert [name for one in found for name in one.names] == list(METRICS)
