@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from captum_guided_ext.explanation._explanation import Explanation, ScoredClass,
 from captum_guided_ext.explanation._explanations import Explanations
 from captum_guided_ext.explanation._given import Given, refusal
 from captum_guided_ext.explanation._shares import region_shares
+from captum_guided_ext.metrics import rank_correlation
 from captum_guided_ext.networks import (
     Network,
     as_network,
@@ -230,30 +232,15 @@ def _one(
         shares={method: region_shares(one[0], masks, given.seen) for method, one in maps.items()},
         masks=masks,
         ignored_share=ignored,
-        contrast_correlation=rank_correlation(maps[main], other[main]) if other else None,
+        contrast_correlation=_alike(maps[main], other[main]) if other else None,
         notes=tuple(dict.fromkeys([*notes, *(str(warning.message) for warning in caught)])),
     )
 
 
-def rank_correlation(first: Tensor, second: Tensor) -> float | None:
-    """Return Spearman's rank correlation of the absolute values of two maps; ties share a rank.
-
-    Args:
-        first: A map of any shape.
-        second: A map of the same shape.
-
-    Returns:
-        A number from -1 to 1, or None where one of them is constant.
-    """
-    ranks = np.stack([_ranks(first), _ranks(second)])
-    return float(np.asarray(np.corrcoef(ranks))[0, 1]) if ranks.std(axis=1).all() else None
-
-
-def _ranks(values: Tensor) -> npt.NDArray[np.float64]:
-    magnitudes = values.detach().abs().flatten().double().cpu().numpy()
-    _, place, counts = np.unique(magnitudes, return_inverse=True, return_counts=True)
-    shared: npt.NDArray[np.float64] = counts.cumsum() - (counts - 1) / 2
-    return shared[place]
+def _alike(first: Tensor, second: Tensor) -> float | None:
+    """Return how alike the magnitudes of two maps of a picture are; None where one is constant."""
+    found = float(rank_correlation(first.abs(), second.abs()))
+    return None if math.isnan(found) else found
 
 
 def _are_probabilities(scores: Tensor) -> bool:

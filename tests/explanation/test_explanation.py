@@ -12,7 +12,7 @@ from torch import nn
 
 from captum_guided_ext.errors import DataError, ModelError, NoRectifierError
 from captum_guided_ext.explanation import explain
-from captum_guided_ext.explanation._explain import rank_correlation
+from captum_guided_ext.explanation._explain import _alike
 from captum_guided_ext.networks import Network, Preprocessing
 
 
@@ -84,12 +84,12 @@ def test_limits_by_hand(picture):
     assert black.ignored_share == pytest.approx(0.5)
 
 
-def test_rank_correlation_by_hand():
+def test_how_alike_two_maps_are_by_hand():
     # ranks of |values|: (1, 2.5, 2.5, 4) and (4, 3, 1, 2); Pearson of those is -3/sqrt(4.5 * 5)
-    first, second = torch.tensor([0.0, -1.0, 1.0, 5.0]), torch.tensor([[9.0, 8.0], [0.5, -2.0]])
-    assert rank_correlation(first, second) == pytest.approx(-3 / (4.5 * 5) ** 0.5)
-    assert rank_correlation(first, 3 * first) == pytest.approx(1)
-    assert rank_correlation(first, torch.ones(4)) is None
+    first, second = torch.tensor([[0.0, -1.0, 1.0, 5.0]]), torch.tensor([[9.0, 8.0, 0.5, -2.0]])
+    assert _alike(first, second) == pytest.approx(-3 / (4.5 * 5) ** 0.5)
+    assert _alike(first, 3 * first) == pytest.approx(1)
+    assert _alike(first, torch.ones(1, 4)) is None
 
 
 def test_what_does_not_apply_is_a_row_with_its_reason(picture):
