@@ -7,8 +7,8 @@ from captum_guided_ext.benchmarking._records import BatchRecord, ScoredImage
 from captum_guided_ext.benchmarking._report import summary_tables
 from captum_guided_ext.benchmarking._scores import Scores
 from captum_guided_ext.benchmarking._summary import summarise
-from captum_guided_ext.evaluation._floors import BEST_CONSTANT
 from captum_guided_ext.evaluation._rows import ScoreRow
+from captum_guided_ext.methods import BEST_CONSTANT
 from captum_guided_ext.sampling import all_pairs, mean_interval
 
 DRAW = np.random.default_rng(6)

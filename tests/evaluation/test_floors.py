@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 
 import captum_guided_ext as cg
 from captum_guided_ext.evaluation import InfidelityMetric, LocalisationMetric, Score
-from captum_guided_ext.evaluation._floors import FLOORS, floor_maps
+from captum_guided_ext.methods import FLOORS, floor_maps
 from captum_guided_ext.metrics import GaussianNoise
 
 with torch.random.fork_rng():

@@ -15,8 +15,8 @@ from captum_guided_ext.evaluation import (
     RoadMetric,
     SensitivityMetric,
 )
-from captum_guided_ext.evaluation._floors import BEST_CONSTANT
 from captum_guided_ext.evaluation._metrics import find_metrics
+from captum_guided_ext.methods import BEST_CONSTANT
 from captum_guided_ext.metrics import GaussianNoise, SquareRemoval, deletion, insertion, road
 from captum_guided_ext.output import described
 
