@@ -14,6 +14,7 @@ from sources import PACKAGE, SOURCES, imported
 
 import captum_guided_ext
 import captum_guided_ext.attr
+import captum_guided_ext.demo
 import captum_guided_ext.metrics
 
 # Captum itself imports matplotlib. Once it has, the name is taken away: whoever else asks for it
