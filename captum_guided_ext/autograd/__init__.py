@@ -20,23 +20,28 @@ from captum_guided_ext.autograd._path import Flow, RectifierReport, listed
 from captum_guided_ext.autograd._recording import Call, modules_called
 from captum_guided_ext.autograd._rules import DECONVNET, GRADIENT, GUIDED, BackwardRule, as_rule
 from captum_guided_ext.autograd._scripts import is_module as is_scripted
+from captum_guided_ext.autograd._second_look import Buffers
+from captum_guided_ext.autograd._uses import Use, leaf_uses
 
 __all__ = [
     "DECONVNET",
     "GRADIENT",
     "GUIDED",
     "BackwardRule",
+    "Buffers",
     "Call",
     "Flow",
     "ForwardPass",
     "GuidedReLU",
     "Override",
     "RectifierReport",
+    "Use",
     "as_rule",
     "check_finite",
     "check_inputs",
     "check_output",
     "is_scripted",
+    "leaf_uses",
     "listed",
     "modules_called",
     "rectifiers",

@@ -1,15 +1,187 @@
-"""How alike two maps are."""
+"""How alike two maps are: rank correlation and structural similarity; and how complex one is."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
-from captum_guided_ext.metrics._utils.correlation import pearson, ranks
+import numpy as np
+import torch
+from torch import Tensor
+
+from captum_guided_ext.errors import brief
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    Ranks = npt.NDArray[np.float32]  # exact up to 2^23 places, halves of ties included
+
+MEASURES = ("spearman", "spearman_abs", "ssim")
+"""Spearman's rank correlation of the signed maps, that of their magnitudes, and SSIM."""
+_PICTURE = 4  # dimensions
+_REACH = 5  # of the window of SSIM, in pixels to each side
+_BINS = 100  # of the histogram of a map
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Return Spearman's rank correlation of two batches of maps, (N,); NaN for a constant one."""
-    return pearson(ranks(first), ranks(second))
+    """Return Spearman's rank correlation of each example's two maps; ties share a rank.
+
+    Args:
+        first: Shape (N, ...): all that an example holds counts, whatever its place.
+        second: Of the same shape.
+
+    Returns:
+        Shape (N,), -1 to 1, in double precision, on the CPU. NaN where a map is the same everywhere
+        or holds NaN or infinity.
+    """
+    return _correlation(_ranks(first), _ranks(second))
+
+
+def place_values(attributions: Tensor) -> Tensor:
+    """Return the sum of the channels of each place, (N, places), on the CPU.
+
+    Of pictures (N, C, H, W) and what has more dimensions a place is a pixel; of others each number
+    is one.
+    """
+    return _places(attributions).sum(dim=1)
+
+
+def place_strengths(attributions: Tensor) -> Tensor:
+    """Return the sum of the magnitudes of the channels of each place, (N, places), on the CPU."""
+    return _places(attributions).abs().sum(dim=1)
+
+
+def entropy(attributions: Tensor) -> Tensor:
+    """Return the entropy of the histogram of each map's values, (N,), in nats.
+
+    100 bins of equal width from the smallest to the largest value of that map, a place's value
+    being the sum of its channels (Hedström et al. 2024, arXiv:2401.06465). 0 for a map that is the
+    same everywhere, NaN for one that holds NaN or infinity.
+    """
+    found = []
+    for row in place_values(attributions).double().numpy():
+        if not np.isfinite(row).all():
+            found.append(math.nan)
+            continue
+        low, high = float(row.min()), float(row.max())
+        unit = (row - low) / (high - low) if high > low else np.zeros_like(row)
+        counts = np.histogram(unit, bins=_BINS, range=(0, 1))[0]
+        shares = counts[counts > 0] / len(row)
+        found.append(float(-(shares * np.log(shares)).sum()) + 0.0)  # of one bin: 0 and not -0
+    return torch.tensor(found, dtype=torch.float64)
+
+
+class Originals:
+    """Maps that others are compared with; what that needs of them is computed once.
+
+    Args:
+        maps: By method, (N, ...).
+        measures: Of :data:`MEASURES`.
+
+    Attributes:
+        reasons: Why a measure is NaN everywhere, by measure.
+    """
+
+    def __init__(self, maps: Mapping[str, Tensor], measures: Sequence[str]) -> None:
+        self.reasons: dict[str, str] = {}
+        self._measures = measures
+        self._ssim: Any = None
+        if "ssim" in measures:
+            self._ssim, reason = _find_ssim(next(iter(maps.values()), None))
+            self.reasons |= {"ssim": reason} if reason else {}
+        self._ranks = {name: self._ranked(one) for name, one in maps.items()}
+        self._scaled = {name: self._scale(one) for name, one in maps.items()} if self._ssim else {}
+
+    def similarities(
+        self, maps: Mapping[str, Tensor], rows: slice
+    ) -> dict[str, dict[str, Tensor]]:
+        """Return how alike these maps of some examples are to the original ones.
+
+        Args:
+            maps: By method, (examples, ...), NaN for a map that there is not.
+            rows: Which examples of the originals they are of.
+
+        Returns:
+            By measure and method, (examples,); NaN where it is not defined.
+        """
+        found: dict[str, dict[str, Tensor]] = {measure: {} for measure in self._measures}
+        for name, one in maps.items():
+            for measure, ranks in self._ranked(one).items():
+                found[measure][name] = _correlation(self._ranks[name][measure][rows], ranks)
+        if self._ssim and maps:
+            scaled = torch.cat([self._scale(one) for one in maps.values()])
+            originals = torch.cat([self._scaled[name][rows] for name in maps])
+            values = self._ssim(scaled, originals, data_range=1.0, reduction="none").double()
+            found["ssim"] = dict(zip(maps, values.chunk(len(maps)), strict=True))
+        elif "ssim" in found:
+            nothing = torch.full((rows.stop - rows.start,), math.nan, dtype=torch.float64)
+            found["ssim"] = dict.fromkeys(maps, nothing)
+        return found
+
+    def _ranked(self, attributions: Tensor) -> dict[str, Ranks]:
+        values = {"spearman": place_values, "spearman_abs": place_strengths}
+        return {
+            measure: _ranks(of(attributions))
+            for measure, of in values.items()
+            if measure in self._measures
+        }
+
+    @staticmethod
+    def _scale(attributions: Tensor) -> Tensor:
+        """Return the strengths as pictures from 0 to 1, (N, 1, H, W); NaN for a map of zeros."""
+        strengths = place_strengths(attributions)
+        scaled = strengths / strengths.amax(dim=1, keepdim=True)
+        return scaled.float().reshape(len(attributions), 1, *attributions.shape[2:])
+
+
+def _places(attributions: Tensor) -> Tensor:
+    """Return (N, channels, places), in single precision at least."""
+    values = attributions.detach().cpu()
+    values = values if values.dtype == torch.float64 else values.float()
+    channels = values.shape[1] if values.dim() >= _PICTURE else 1
+    return values.reshape(len(values), channels, -1)
+
+
+def _ranks(values: Tensor) -> Ranks:
+    """Return the ranks of each row, NaN for a row that holds NaN or infinity."""
+    from scipy.stats import rankdata  # noqa: PLC0415 - slow to import
+
+    rows = values.detach().cpu().reshape(len(values), -1)
+    rows = rows if rows.dtype == torch.float64 else rows.float()
+    ranks = np.full(tuple(rows.shape), np.nan, np.float32)
+    for row, given in zip(ranks, rows.numpy(), strict=True):
+        if np.isfinite(given).all():
+            row[:] = rankdata(given)
+    return ranks
+
+
+def _correlation(first: Ranks, second: Ranks) -> Tensor:
+    found = []
+    for a, b in zip(first, second, strict=True):
+        middle = (a.size + 1) / 2  # of ranks, ties or not
+        x, y = a.astype(np.float64) - middle, b.astype(np.float64) - middle
+        spread = float(x @ x) * float(y @ y)
+        found.append(float(x @ y) / math.sqrt(spread) if spread else math.nan)  # of NaN, NaN
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def _find_ssim(attributions: Tensor | None) -> tuple[Any, str]:
+    """Return torchmetrics' function, or why there is no SSIM."""
+    shape = () if attributions is None else tuple(attributions.shape)
+    if len(shape) != _PICTURE or min(shape[2:]) <= _REACH:
+        return None, (
+            f"SSIM compares pictures (N, C, H, W) of {_REACH + 1} x {_REACH + 1} pixels or more, "
+            f"and the inputs have shape {shape}"
+        )
+    try:
+        from torchmetrics.functional.image import (  # noqa: PLC0415 - an extra, and heavy
+            structural_similarity_index_measure,
+        )
+    except ImportError as error:
+        return None, (
+            f"SSIM comes from the package torchmetrics, which cannot be imported ({brief(error)}): "
+            'pip install "captum-guided-ext[sanity]"'
+        )
+    return structural_similarity_index_measure, ""
