@@ -12,6 +12,11 @@ from captum_guided_ext.evaluation._metrics import (
     SensitivityMetric,
 )
 from captum_guided_ext.evaluation._metrics import find_metrics as find_metrics
+from captum_guided_ext.evaluation._randomization_metric import (
+    EntropyMetric,
+    RandomizationMetric,
+    SmoothRandomizationMetric,
+)
 from captum_guided_ext.evaluation._removal_metrics import (
     DeletionMetric,
     InsertionMetric,
@@ -38,16 +43,19 @@ __all__ = [
     "Comparison",
     "CompletenessMetric",
     "DeletionMetric",
+    "EntropyMetric",
     "IgnoredShareMetric",
     "InfidelityMetric",
     "InsertionMetric",
     "LocalisationMetric",
     "MethodSpec",
     "Metric",
+    "RandomizationMetric",
     "RecoveryMetric",
     "RoadMetric",
     "Score",
     "ScoredBatch",
     "SensitivityMetric",
+    "SmoothRandomizationMetric",
     "compare",
 ]

@@ -1,25 +1,30 @@
 """Metrics with their settings, as ``compare`` and ``benchmark`` take them.
 
-======================  =====  ==================================================================
-name                    best   what it is
-======================  =====  ==================================================================
-``infidelity``          low    optimally scaled infidelity under a noisy baseline (Yeh et al. 2019)
-``infidelity_square``   low    the same under the removal of squares
-``sensitivity_max``     low    the largest change under noise in an L-infinity ball (the same)
-``sensitivity_mean``    low    the mean change under the same noise
-``relevance_mass``      high   the share of the attribution inside the object (Arras et al. 2022)
-``pointing_game``       high   whether its largest value is inside the object (Zhang et al. 2018)
-``deletion``            low    the probability as relevant pixels are deleted (Petsiuk et al. 2018)
-``insertion``           high   the probability as they are put into a blurred picture (the same)
-``road_morf``           low    the probability with the most relevant imputed (Rong et al. 2022)
-``road_lerf``           high   the probability with the least relevant imputed (the same)
-``class_sensitivity``   low    rank correlation of the maps of two classes (Nie et al. 2018)
-``input_recovery``      low    how far the map is the picture itself: |Pearson's r| (the same)
-``edge_recovery``       low    how far its strength is the picture's edges (Adebayo et al. 2018)
-``agreement``           high   rank correlation with other methods; no quality (Krishna et al. 2022)
-``ignored_share``       low    the share of negative evidence that the method's rule ignores
-``completeness_gap``    low    what is missing of the sum that the method promises, as a share
-======================  =====  ==================================================================
+==============================  =====  =============================================================
+name                            best   what it is
+==============================  =====  =============================================================
+``infidelity``                  low    optimally scaled infidelity, noisy baseline (Yeh et al. 2019)
+``infidelity_square``           low    the same under the removal of squares
+``sensitivity_max``             low    the largest change under noise in an L-infinity ball (same)
+``sensitivity_mean``            low    the mean change under the same noise
+``relevance_mass``              high   the attribution's share inside the object (Arras et al. 2022)
+``pointing_game``               high   whether its largest value is inside (Zhang et al. 2018)
+``deletion``                    low    the probability as pixels are deleted (Petsiuk et al. 2018)
+``insertion``                   high   the probability as they are put into a blurred picture (same)
+``road_morf``                   low    the probability, most relevant imputed (Rong et al. 2022)
+``road_lerf``                   high   the probability, least relevant imputed (the same)
+``class_sensitivity``           low    rank correlation of the maps of two classes (Nie et al. 2018)
+``input_recovery``              low    how far the map is the picture itself: |Pearson's r| (the same)
+``edge_recovery``               low    how far its strength is the picture's edges (Adebayo 2018)
+``agreement``                   high   rank correlation with other methods; no quality (Krishna 2022)
+``ignored_share``               low    the share of negative evidence that the method's rule ignores
+``completeness_gap``            low    what is missing of the sum that the method promises, a share
+``randomization_spearman``      low    rank correlation under random weights (Adebayo et al. 2018)
+``randomization_spearman_abs``  low    the same of the magnitudes
+``randomization_ssim``          low    structural similarity of the magnitudes (the same)
+``randomization_smooth``        low    of maps averaged over noisy inputs (Hedström et al. 2024)
+``randomization_entropy``       high   the rise of a map's entropy under random weights (the same)
+==============================  =====  =============================================================
 
 A map that is zero everywhere has no score but infidelity's, where it is a prediction: that nothing
 changes.
@@ -37,6 +42,11 @@ from captum_guided_ext.evaluation._metric import (
     Score,
     ScoredBatch,
     without_zero_maps,
+)
+from captum_guided_ext.evaluation._randomization_metric import (
+    EntropyMetric,
+    RandomizationMetric,
+    SmoothRandomizationMetric,
 )
 from captum_guided_ext.evaluation._removal_metrics import (
     DeletionMetric,
@@ -269,6 +279,9 @@ _NAMED: tuple[Metric, ...] = (
     AgreementMetric(),
     IgnoredShareMetric(),
     CompletenessMetric(),
+    RandomizationMetric(),
+    SmoothRandomizationMetric(),
+    EntropyMetric(),
 )
 METRICS = {name: metric for metric in _NAMED for name in metric.names}
 """The metric that gives each score that may be asked for by name."""

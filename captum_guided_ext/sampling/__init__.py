@@ -13,7 +13,7 @@ from captum_guided_ext.sampling._intervals import (
     resampled_interval,
 )
 from captum_guided_ext.sampling._pairs import FEWEST, Differences, all_pairs
-from captum_guided_ext.sampling._rows import RowByRow, joined, of_row
+from captum_guided_ext.sampling._rows import RowByRow, joined, of_row, of_rows
 
 __all__ = [
     "FEWEST",
@@ -28,6 +28,7 @@ __all__ = [
     "mean_interval",
     "mean_standard_error",
     "of_row",
+    "of_rows",
     "per_sample",
     "resampled_interval",
     "seeded_globally",

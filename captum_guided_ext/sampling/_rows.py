@@ -84,12 +84,17 @@ class RowByRow:
 
 def of_row(value: Any, row: int, rows: int) -> Any:
     """Return the part of ``value`` that belongs to one example, where it has one for each."""
+    return of_rows(value, slice(row, row + 1), rows)
+
+
+def of_rows(value: Any, part: slice, rows: int) -> Any:
+    """Return the part of ``value`` that belongs to some examples, where it has one for each."""
     if isinstance(value, Tensor):
-        return value[row : row + 1] if value.dim() and len(value) == rows else value
+        return value[part] if value.dim() and len(value) == rows else value
     if isinstance(value, list):
-        return value[row : row + 1] if len(value) == rows else value
+        return value[part] if len(value) == rows else value
     if isinstance(value, tuple):  # of inputs, baselines or further arguments; or one class's index
-        return tuple(of_row(one, row, rows) for one in value)
+        return tuple(of_rows(one, part, rows) for one in value)
     return value
 
 

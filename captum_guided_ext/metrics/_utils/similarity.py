@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -39,20 +39,6 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
     return _correlation(_ranks(first), _ranks(second))
 
 
-def place_values(attributions: Tensor) -> Tensor:
-    """Return the sum of the channels of each place, (N, places), on the CPU.
-
-    Of pictures (N, C, H, W) and what has more dimensions a place is a pixel; of others each number
-    is one.
-    """
-    return _places(attributions).sum(dim=1)
-
-
-def place_strengths(attributions: Tensor) -> Tensor:
-    """Return the sum of the magnitudes of the channels of each place, (N, places), on the CPU."""
-    return _places(attributions).abs().sum(dim=1)
-
-
 def entropy(attributions: Tensor) -> Tensor:
     """Return the entropy of the histogram of each map's values, (N,), in nats.
 
@@ -61,7 +47,7 @@ def entropy(attributions: Tensor) -> Tensor:
     same everywhere, NaN for one that holds NaN or infinity.
     """
     found = []
-    for row in place_values(attributions).double().numpy():
+    for row in _places(attributions).sum(dim=1).double().numpy():
         if not np.isfinite(row).all():
             found.append(math.nan)
             continue
@@ -91,12 +77,9 @@ class Originals:
         if "ssim" in measures:
             self._ssim, reason = _find_ssim(next(iter(maps.values()), None))
             self.reasons |= {"ssim": reason} if reason else {}
-        self._ranks = {name: self._ranked(one) for name, one in maps.items()}
-        self._scaled = {name: self._scale(one) for name, one in maps.items()} if self._ssim else {}
+        self._known = {name: self._measured(one) for name, one in maps.items()}
 
-    def similarities(
-        self, maps: Mapping[str, Tensor], rows: slice
-    ) -> dict[str, dict[str, Tensor]]:
+    def similarities(self, maps: Mapping[str, Tensor], rows: slice) -> dict[str, dict[str, Tensor]]:
         """Return how alike these maps of some examples are to the original ones.
 
         Args:
@@ -107,12 +90,14 @@ class Originals:
             By measure and method, (examples,); NaN where it is not defined.
         """
         found: dict[str, dict[str, Tensor]] = {measure: {} for measure in self._measures}
+        pictures = []
         for name, one in maps.items():
-            for measure, ranks in self._ranked(one).items():
-                found[measure][name] = _correlation(self._ranks[name][measure][rows], ranks)
+            known, measured = self._known[name], self._measured(one)
+            for measure, ranks in measured.ranks.items():
+                found[measure][name] = _correlation(known.ranks[measure][rows], ranks)
+            pictures.append((known.picture[rows], measured.picture))
         if self._ssim and maps:
-            scaled = torch.cat([self._scale(one) for one in maps.values()])
-            originals = torch.cat([self._scaled[name][rows] for name in maps])
+            originals, scaled = (torch.cat(several) for several in zip(*pictures, strict=True))
             values = self._ssim(scaled, originals, data_range=1.0, reduction="none").double()
             found["ssim"] = dict(zip(maps, values.chunk(len(maps)), strict=True))
         elif "ssim" in found:
@@ -120,24 +105,38 @@ class Originals:
             found["ssim"] = dict.fromkeys(maps, nothing)
         return found
 
-    def _ranked(self, attributions: Tensor) -> dict[str, Ranks]:
-        values = {"spearman": place_values, "spearman_abs": place_strengths}
-        return {
-            measure: _ranks(of(attributions))
-            for measure, of in values.items()
-            if measure in self._measures
-        }
+    def _measured(self, attributions: Tensor) -> _Measured:
+        places = _places(attributions)
+        ranks, strengths = {}, places.abs().sum(dim=1)
+        if "spearman" in self._measures:
+            ranks["spearman"] = _ranks(places.sum(dim=1))
+        if "spearman_abs" in self._measures:
+            ranks["spearman_abs"] = _ranks(strengths)
+        if self._ssim is None:
+            return _Measured(ranks, strengths[:, :0])
+        scaled = strengths / strengths.amax(dim=1, keepdim=True)  # NaN for a map of zeros
+        shape = (len(attributions), 1, *attributions.shape[2:])
+        return _Measured(ranks, scaled.float().reshape(shape))
 
-    @staticmethod
-    def _scale(attributions: Tensor) -> Tensor:
-        """Return the strengths as pictures from 0 to 1, (N, 1, H, W); NaN for a map of zeros."""
-        strengths = place_strengths(attributions)
-        scaled = strengths / strengths.amax(dim=1, keepdim=True)
-        return scaled.float().reshape(len(attributions), 1, *attributions.shape[2:])
+
+class _Measured(NamedTuple):
+    """What comparing a map needs of it.
+
+    Attributes:
+        ranks: By measure.
+        picture: How strong each place is, from 0 to 1, (N, 1, H, W); empty where nobody asks.
+    """
+
+    ranks: dict[str, Ranks]
+    picture: Tensor
 
 
 def _places(attributions: Tensor) -> Tensor:
-    """Return (N, channels, places), in single precision at least."""
+    """Return (N, channels, places), in single precision at least, on the CPU.
+
+    Of pictures (N, C, H, W) and what has more dimensions a place is a pixel; of others each number
+    is one.
+    """
     values = attributions.detach().cpu()
     values = values if values.dtype == torch.float64 else values.float()
     channels = values.shape[1] if values.dim() >= _PICTURE else 1

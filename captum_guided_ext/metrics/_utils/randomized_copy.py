@@ -1,0 +1,323 @@
+"""A copy of a model whose weights are drawn anew, layer by layer, and put back."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from captum_guided_ext.autograd import ForwardPass, leaf_uses
+from captum_guided_ext.errors import ModelError, brief, is_lack_of_memory
+from captum_guided_ext.metrics._utils.reinitialization import (
+    STATISTICS,
+    Reinitialization,
+    normal,
+    permuted,
+    reset_tensors,
+)
+from captum_guided_ext.sampling import Draws
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Order: TypeAlias = Literal["cascading", "bottom_up", "independent"]
+ORDERS: tuple[Order, ...] = ("cascading", "bottom_up", "independent")
+_CPU = torch.device("cpu")
+
+
+@dataclass
+class _Weight:
+    """A tensor that is drawn anew.
+
+    Attributes:
+        name: Its dotted name, which its random numbers depend on.
+        original: That of the user's model, which is read only.
+        tensor: That of the copy.
+        copies: All that are to be written: several, where the user's modules share its memory.
+        owner: The module of the copy that holds it.
+        attribute: Under which name.
+        first: When it was first used in the forward pass; a buffer, never.
+        last: When it was last used.
+    """
+
+    name: str
+    original: Tensor
+    tensor: Tensor
+    copies: list[Tensor]
+    owner: nn.Module
+    attribute: str
+    first: int | None = None
+    last: int | None = None
+
+
+@dataclass
+class _Layer:
+    """Modules that hold weights, under one name, and when those were used."""
+
+    place: int  # among the modules of the model
+    weights: list[_Weight] = field(default_factory=list)
+
+    def first(self) -> tuple[int, int]:
+        return min(w.first for w in self.weights if w.first is not None), self.place
+
+    def last(self) -> tuple[int, int]:
+        return max(w.last for w in self.weights if w.last is not None), self.place
+
+
+class RandomizedCopy:
+    """A deep copy of a model, made once, whose layers can be randomised and put back.
+
+    The model itself is read and never written to, hooked or run. Random numbers depend on the seed,
+    the draw and the name of the tensor, and are drawn on the CPU: they are the same in every order
+    of the layers and on every device.
+
+    Args:
+        model: An ``nn.Module``. What ``torch.compile`` or ``DistributedDataParallel`` wrapped is
+            opened.
+        reinitialization: How weights are drawn anew.
+        seed: Of all randomness.
+
+    Attributes:
+        model: The copy.
+        memo: What ``copy.deepcopy`` filled: which object of the model became which of the copy.
+        layers: The names of the layers, in the order in which they are randomised; known after
+            :meth:`find_layers`.
+
+    Raises:
+        ModelError: for what has no weights, or cannot be copied.
+    """
+
+    def __init__(self, model: Any, reinitialization: Reinitialization, seed: int) -> None:
+        self._kind = type(model).__name__
+        self._reinitialization = reinitialization
+        self._seed = seed
+        if not isinstance(model, nn.Module):
+            raise ModelError(
+                f"the model is a {self._kind}, which has no weights to randomise: give the "
+                "nn.Module itself, not a function around it or a method of it"
+            )
+        inner = _opened(model)
+        self._kind = type(inner).__name__
+        parameters = list(inner.parameters())
+        if any(map(is_lazy, parameters)):
+            raise ModelError(f"{self._kind} has weights of unknown shape: run it on an input first")
+        if not parameters:
+            raise ModelError(f"{self._kind} has no parameters, and so nothing to randomise")
+        self._memory = {_memory(one) for one in (*parameters, *inner.buffers()) if one.numel()}
+        self.memo: dict[int, Any] = {}
+        self.model = self._copied(inner)
+        wrapper: Any = model
+        while wrapper is not inner:  # and who refers to a wrapper finds the copy
+            self.memo[id(wrapper)] = self.model
+            wrapper = _inside(wrapper)
+        self._weights = self._paired(inner)
+        self._layers: dict[str, _Layer] = {}
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the layers, in the order in which they are randomised."""
+        return tuple(self._layers)
+
+    @contextmanager
+    def traceable(self) -> Iterator[None]:
+        """Let forward passes in the ``with`` block show which weights they use, frozen ones too."""
+        parameters = [one for one in self.model.parameters() if _is_number(one)]
+        required = [one.requires_grad for one in parameters]
+        for one in parameters:
+            one.requires_grad_()
+        try:
+            yield
+        finally:
+            for one, before in zip(parameters, required, strict=True):
+                one.requires_grad_(before)
+
+    def find_layers(self, output: Tensor, order: Order) -> None:
+        """Find out which layers there are, by an output of the copy within :meth:`traceable`.
+
+        A layer is a module that holds parameters of its own which lead to the output. From the
+        output down, layers come in the order of their last use in the forward pass, from the input
+        up in that of the first; who called whom does not matter. Tied weights belong to the layer
+        that comes first. A layer that has nothing left of its own is none, and neither is one that
+        this re-initialisation leaves as it is. The parameters of the model itself go by the name of
+        its class, and those behind a parametrisation belong to the module that is parametrised.
+
+        Raises:
+            ModelError: if there is none, or if the copy runs parts of the model itself.
+        """
+        uses = {use.leaf.data_ptr(): use for use in leaf_uses(output)}
+        if any(_memory(use.leaf) in self._memory for use in uses.values()):
+            raise ModelError(
+                f"a copy of {self._kind} uses weights of the original: one of its modules holds a "
+                "function that refers to another (a forward that was replaced, say). Make that a "
+                "method or a module"
+            )
+        found: dict[str, _Layer] = {}
+        for place, weight in enumerate(self._weights):
+            use = uses.get(weight.tensor.data_ptr())
+            if use is not None:
+                weight.first, weight.last = use.first, use.last
+            is_statistic = weight.attribute in STATISTICS
+            if use is not None or is_statistic:
+                name = _layer_name(weight.name) or self._kind
+                found.setdefault(name, _Layer(place)).weights.append(weight)
+        used = {n: one for n, one in found.items() if any(w.first is not None for w in one.weights)}
+        if not used:
+            raise ModelError(
+                f"no parameter of {self._kind} leads to its output, as autograd sees it: they are "
+                "unused, or detached inside the model"
+            )
+        up = order == "bottom_up"
+        ordered = sorted(
+            used, key=lambda n: used[n].first() if up else used[n].last(), reverse=not up
+        )
+        self._layers = {}
+        taken: set[object] = set()
+        for name in ordered:
+            layer = used[name]
+            layer.weights = [w for w in layer.weights if _identity(w.original) not in taken]
+            taken |= {_identity(w.original) for w in layer.weights}
+            if any(w.first is not None for w in layer.weights) and self._changes(name, layer):
+                self._layers[name] = layer
+        if not self._layers:
+            raise ModelError(
+                f"the weights of {self._kind} are the same number everywhere, and stay so: choose "
+                'reinitialization="reset"'
+            )
+
+    def find_layers_by(self, inputs: Tensor, further: object, order: Order) -> None:
+        """Find the layers by one forward pass of the copy (see :meth:`find_layers`)."""
+        with self.traceable(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # whoever explains the model says them
+            self.find_layers(ForwardPass(self.model, inputs, further).output, order)
+
+    def randomize(self, layer: str, draw: int) -> None:
+        """Draw the weights of a layer anew, from those of the model, whatever they are now."""
+        for weight, values in self._drawn(layer, self._layers[layer], draw):
+            _write(weight.copies, values)
+
+    def restore(self) -> None:
+        """Put back the weights of the model."""
+        for layer in self._layers.values():
+            for weight in layer.weights:
+                _write(weight.copies, weight.original)
+
+    def _copied(self, inner: nn.Module) -> nn.Module:
+        try:
+            # Without a graph: a script's tensors would be copied with one to the original's.
+            with torch.inference_mode(False), torch.no_grad():  # noqa: FBT003
+                copied: nn.Module = copy.deepcopy(inner, self.memo)
+        except Exception as error:
+            if is_lack_of_memory(error):
+                raise
+            raise ModelError(
+                f"{self._kind} cannot be copied, and its own weights are not to be changed "
+                f"({brief(error)})"
+            ) from error
+        theirs = (*copied.parameters(), *copied.buffers())
+        if copied is inner or any(_memory(one) in self._memory for one in theirs if one.numel()):
+            raise ModelError(
+                f"a deep copy of {self._kind} shares memory with it, and its weights are not to be "
+                "changed: a __deepcopy__ of one of its parts returns what it was given"
+            )
+        return copied
+
+    def _paired(self, inner: nn.Module) -> list[_Weight]:
+        """Return the tensors of the model that may be drawn anew, each with those of the copy."""
+        found: dict[object, list[Tensor]] = {}
+        weights: list[_Weight] = []
+        pairs = zip(inner.named_modules(), self.model.modules(), strict=True)
+        for (module_name, theirs), ours in pairs:
+            ours_own = _own(ours)
+            for attribute, original in _own(theirs).items():
+                name = self._plain(f"{module_name}.{attribute}".lstrip("."))
+                mine = ours_own[attribute]
+                copies = found.setdefault(_identity(original), [])
+                if not any(mine is one for one in copies):
+                    copies.append(mine)
+                weights.append(_Weight(name, original, mine, copies, ours, attribute))
+        return weights
+
+    def _plain(self, name: str) -> str:
+        """Return a dotted name without the names of wrappers."""
+        if isinstance(self.model, nn.DataParallel):
+            name = name.removeprefix("module.")
+        return ".".join(part for part in name.split(".") if part != "_orig_mod")
+
+    def _changes(self, name: str, layer: _Layer) -> bool:
+        if self._reinitialization != "reset":
+            return any(bool((w.original != w.original.flatten()[0]).any()) for w in layer.weights)
+        drawn = self._drawn(name, layer, 0)
+        return any(not torch.equal(w.original.detach().cpu(), values) for w, values in drawn)
+
+    def _drawn(self, name: str, layer: _Layer, draw: int) -> Iterator[tuple[_Weight, Tensor]]:
+        """Yield the weights of a layer with their new values, on the CPU."""
+        reset: dict[nn.Module, dict[str, Tensor]] = {}
+        for weight in layer.weights:
+            if self._reinitialization == "reset" and weight.owner not in reset:
+                seed = self._draws(name).seed_of(0, draw)
+                reset[weight.owner] = reset_tensors(weight.owner, seed, name)
+            new = reset.get(weight.owner, {}).get(weight.attribute)
+            if new is None:
+                values = weight.original.detach().cpu()
+                generator = self._draws(weight.name).generator(0, draw, _CPU)
+                if self._reinitialization == "normal":
+                    is_variance = weight.attribute == "running_var"
+                    new = normal(values, generator, is_variance=is_variance)
+                else:
+                    new = permuted(values, generator)
+            yield weight, new
+
+    def _draws(self, name: str) -> Draws:
+        return Draws(self._seed, [0], f"weights {name}")
+
+
+def _opened(model: nn.Module) -> nn.Module:
+    while (inside := _inside(model)) is not None:
+        model = inside
+    return model
+
+
+def _inside(model: nn.Module) -> nn.Module | None:
+    """Return what a wrapper wraps that does nothing to the weights."""
+    inside = getattr(model, "_orig_mod", None)  # of torch.compile, without importing it
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        inside = model.module
+    return inside if isinstance(inside, nn.Module) else None
+
+
+def _own(module: nn.Module) -> dict[str, Tensor]:
+    """Return a module's own parameters and learnt statistics by name."""
+    found: dict[str, Tensor] = dict(module.named_parameters(recurse=False))
+    found |= {n: b for n, b in module.named_buffers(recurse=False) if n in STATISTICS}
+    return {name: one for name, one in found.items() if _is_number(one) and one.numel()}
+
+
+def _is_number(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _identity(tensor: Tensor) -> object:
+    """Return what two tensors that are the same numbers in memory have in common."""
+    return tensor.data_ptr(), tuple(tensor.shape), tensor.stride()
+
+
+def _layer_name(name: str) -> str:
+    """Return the layer that a tensor belongs to, by its dotted name; empty for the model itself."""
+    owner, _, parametrized = name.partition("parametrizations.")
+    return owner.rstrip(".") if parametrized else name.rpartition(".")[0]
+
+
+def _write(tensors: list[Tensor], values: Tensor) -> None:
+    with torch.inference_mode(False), torch.no_grad():  # noqa: FBT003
+        for one in tensors:
+            one.copy_(values)
