@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
@@ -14,8 +13,14 @@ from torch.nn.parameter import is_lazy
 
 from captum_guided_ext.autograd import ForwardPass, leaf_uses
 from captum_guided_ext.errors import ModelError, brief, is_lack_of_memory
+from captum_guided_ext.metrics._utils.layers_in_order import (
+    Layer,
+    Weight,
+    is_number,
+    layers_in_order,
+    paired_weights,
+)
 from captum_guided_ext.metrics._utils.reinitialization import (
-    STATISTICS,
     Reinitialization,
     normal,
     permuted,
@@ -29,45 +34,6 @@ if TYPE_CHECKING:
 Order: TypeAlias = Literal["cascading", "bottom_up", "independent"]
 ORDERS: tuple[Order, ...] = ("cascading", "bottom_up", "independent")
 _CPU = torch.device("cpu")
-
-
-@dataclass
-class _Weight:
-    """A tensor that is drawn anew.
-
-    Attributes:
-        name: Its dotted name, which its random numbers depend on.
-        original: That of the user's model, which is read only.
-        tensor: That of the copy.
-        copies: All that are to be written: several, where the user's modules share its memory.
-        owner: The module of the copy that holds it.
-        attribute: Under which name.
-        first: When it was first used in the forward pass; a buffer, never.
-        last: When it was last used.
-    """
-
-    name: str
-    original: Tensor
-    tensor: Tensor
-    copies: list[Tensor]
-    owner: nn.Module
-    attribute: str
-    first: int | None = None
-    last: int | None = None
-
-
-@dataclass
-class _Layer:
-    """Modules that hold weights, under one name, and when those were used."""
-
-    place: int  # among the modules of the model
-    weights: list[_Weight] = field(default_factory=list)
-
-    def first(self) -> tuple[int, int]:
-        return min(w.first for w in self.weights if w.first is not None), self.place
-
-    def last(self) -> tuple[int, int]:
-        return max(w.last for w in self.weights if w.last is not None), self.place
 
 
 class RandomizedCopy:
@@ -116,8 +82,8 @@ class RandomizedCopy:
         while wrapper is not inner:  # and who refers to a wrapper finds the copy
             self.memo[id(wrapper)] = self.model
             wrapper = _inside(wrapper)
-        self._weights = self._paired(inner)
-        self._layers: dict[str, _Layer] = {}
+        self._weights = paired_weights(inner, self.model)
+        self._layers: dict[str, Layer] = {}
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -127,7 +93,7 @@ class RandomizedCopy:
     @contextmanager
     def traceable(self) -> Iterator[None]:
         """Let forward passes in the ``with`` block show which weights they use, frozen ones too."""
-        parameters = [one for one in self.model.parameters() if _is_number(one)]
+        parameters = [one for one in self.model.parameters() if is_number(one)]
         required = [one.requires_grad for one in parameters]
         for one in parameters:
             one.requires_grad_()
@@ -150,40 +116,20 @@ class RandomizedCopy:
         Raises:
             ModelError: if there is none, or if the copy runs parts of the model itself.
         """
-        uses = {use.leaf.data_ptr(): use for use in leaf_uses(output)}
-        if any(_memory(use.leaf) in self._memory for use in uses.values()):
+        uses = leaf_uses(output)
+        if any(_memory(use.leaf) in self._memory for use in uses):
             raise ModelError(
                 f"a copy of {self._kind} uses weights of the original: one of its modules holds a "
                 "function that refers to another (a forward that was replaced, say). Make that a "
                 "method or a module"
             )
-        found: dict[str, _Layer] = {}
-        for place, weight in enumerate(self._weights):
-            use = uses.get(weight.tensor.data_ptr())
-            if use is not None:
-                weight.first, weight.last = use.first, use.last
-            is_statistic = weight.attribute in STATISTICS
-            if use is not None or is_statistic:
-                name = _layer_name(weight.name) or self._kind
-                found.setdefault(name, _Layer(place)).weights.append(weight)
-        used = {n: one for n, one in found.items() if any(w.first is not None for w in one.weights)}
-        if not used:
+        found = layers_in_order(self._weights, uses, self._kind, from_input=order == "bottom_up")
+        if not found:
             raise ModelError(
                 f"no parameter of {self._kind} leads to its output, as autograd sees it: they are "
                 "unused, or detached inside the model"
             )
-        up = order == "bottom_up"
-        ordered = sorted(
-            used, key=lambda n: used[n].first() if up else used[n].last(), reverse=not up
-        )
-        self._layers = {}
-        taken: set[object] = set()
-        for name in ordered:
-            layer = used[name]
-            layer.weights = [w for w in layer.weights if _identity(w.original) not in taken]
-            taken |= {_identity(w.original) for w in layer.weights}
-            if any(w.first is not None for w in layer.weights) and self._changes(name, layer):
-                self._layers[name] = layer
+        self._layers = {n: layer for n, layer in found.items() if self._changes(n, layer)}
         if not self._layers:
             raise ModelError(
                 f"the weights of {self._kind} are the same number everywhere, and stay so: choose "
@@ -227,35 +173,13 @@ class RandomizedCopy:
             )
         return copied
 
-    def _paired(self, inner: nn.Module) -> list[_Weight]:
-        """Return the tensors of the model that may be drawn anew, each with those of the copy."""
-        found: dict[object, list[Tensor]] = {}
-        weights: list[_Weight] = []
-        pairs = zip(inner.named_modules(), self.model.modules(), strict=True)
-        for (module_name, theirs), ours in pairs:
-            ours_own = _own(ours)
-            for attribute, original in _own(theirs).items():
-                name = self._plain(f"{module_name}.{attribute}".lstrip("."))
-                mine = ours_own[attribute]
-                copies = found.setdefault(_identity(original), [])
-                if not any(mine is one for one in copies):
-                    copies.append(mine)
-                weights.append(_Weight(name, original, mine, copies, ours, attribute))
-        return weights
-
-    def _plain(self, name: str) -> str:
-        """Return a dotted name without the names of wrappers."""
-        if isinstance(self.model, nn.DataParallel):
-            name = name.removeprefix("module.")
-        return ".".join(part for part in name.split(".") if part != "_orig_mod")
-
-    def _changes(self, name: str, layer: _Layer) -> bool:
+    def _changes(self, name: str, layer: Layer) -> bool:
         if self._reinitialization != "reset":
             return any(bool((w.original != w.original.flatten()[0]).any()) for w in layer.weights)
         drawn = self._drawn(name, layer, 0)
         return any(not torch.equal(w.original.detach().cpu(), values) for w, values in drawn)
 
-    def _drawn(self, name: str, layer: _Layer, draw: int) -> Iterator[tuple[_Weight, Tensor]]:
+    def _drawn(self, name: str, layer: Layer, draw: int) -> Iterator[tuple[Weight, Tensor]]:
         """Yield the weights of a layer with their new values, on the CPU."""
         reset: dict[nn.Module, dict[str, Tensor]] = {}
         for weight in layer.weights:
@@ -291,30 +215,8 @@ def _inside(model: nn.Module) -> nn.Module | None:
     return inside if isinstance(inside, nn.Module) else None
 
 
-def _own(module: nn.Module) -> dict[str, Tensor]:
-    """Return a module's own parameters and learnt statistics by name."""
-    found: dict[str, Tensor] = dict(module.named_parameters(recurse=False))
-    found |= {n: b for n, b in module.named_buffers(recurse=False) if n in STATISTICS}
-    return {name: one for name, one in found.items() if _is_number(one) and one.numel()}
-
-
-def _is_number(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() or tensor.is_complex()
-
-
 def _memory(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
-
-
-def _identity(tensor: Tensor) -> object:
-    """Return what two tensors that are the same numbers in memory have in common."""
-    return tensor.data_ptr(), tuple(tensor.shape), tensor.stride()
-
-
-def _layer_name(name: str) -> str:
-    """Return the layer that a tensor belongs to, by its dotted name; empty for the model itself."""
-    owner, _, parametrized = name.partition("parametrizations.")
-    return owner.rstrip(".") if parametrized else name.rpartition(".")[0]
 
 
 def _write(tensors: list[Tensor], values: Tensor) -> None:
