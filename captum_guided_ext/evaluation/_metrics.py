@@ -14,9 +14,9 @@ name                            best   what it is
 ``road_morf``                   low    the probability, most relevant imputed (Rong et al. 2022)
 ``road_lerf``                   high   the probability, least relevant imputed (the same)
 ``class_sensitivity``           low    rank correlation of the maps of two classes (Nie et al. 2018)
-``input_recovery``              low    how far the map is the picture itself: |Pearson's r| (the same)
+``input_recovery``              low    how far the map is the picture itself: |Pearson's r| (same)
 ``edge_recovery``               low    how far its strength is the picture's edges (Adebayo 2018)
-``agreement``                   high   rank correlation with other methods; no quality (Krishna 2022)
+``agreement``                   high   correlation with other methods, no quality (Krishna et al.)
 ``ignored_share``               low    the share of negative evidence that the method's rule ignores
 ``completeness_gap``            low    what is missing of the sum that the method promises, a share
 ``randomization_spearman``      low    rank correlation under random weights (Adebayo et al. 2018)

@@ -17,7 +17,7 @@ from captum_guided_ext.errors import CaptumGuidedError
 from captum_guided_ext.evaluation._metric import Score, without_zero_maps
 from captum_guided_ext.methods import FLOORS
 from captum_guided_ext.metrics import Plan, sample_entropy_rise, sample_randomization
-from captum_guided_ext.sampling import mean_standard_error
+from captum_guided_ext.sampling import check_positive_count, mean_standard_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,6 +123,7 @@ class SmoothRandomizationMetric:
     higher_is_better: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        check_positive_count("n_noise_samples", self.n_noise_samples)
         Plan(
             self.order,
             self.reinitialization,

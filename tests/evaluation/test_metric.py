@@ -17,14 +17,17 @@ from captum_guided_ext.evaluation import (
     ClassSensitivityMetric,
     CompletenessMetric,
     DeletionMetric,
+    EntropyMetric,
     IgnoredShareMetric,
     InfidelityMetric,
     InsertionMetric,
     LocalisationMetric,
+    RandomizationMetric,
     RecoveryMetric,
     RoadMetric,
     Score,
     SensitivityMetric,
+    SmoothRandomizationMetric,
 )
 from captum_guided_ext.evaluation._metrics import find_metrics
 
@@ -184,6 +187,8 @@ def test_each_name_stands_for_the_metric_that_gives_it():
         "relevance_mass", "pointing_game", "deletion", "insertion", "road_morf", "road_lerf",
         "class_sensitivity", "input_recovery", "edge_recovery", "agreement", "ignored_share",
         "completeness_gap",
+        "randomization_spearman", "randomization_spearman_abs", "randomization_ssim",
+        "randomization_smooth", "randomization_entropy",
     ]  # fmt: skip
     for name, metric in METRICS.items():
         assert name in metric.names
@@ -199,5 +204,6 @@ def test_scores_of_one_pass_share_a_metric():
         InfidelityMetric, InfidelityMetric, SensitivityMetric, LocalisationMetric,
         DeletionMetric, InsertionMetric, RoadMetric, RoadMetric, ClassSensitivityMetric,
         RecoveryMetric, AgreementMetric, IgnoredShareMetric, CompletenessMetric,
+        RandomizationMetric, SmoothRandomizationMetric, EntropyMetric,
     ]  # fmt: skip
     assert [name for one in found for name in one.names] == list(METRICS)
