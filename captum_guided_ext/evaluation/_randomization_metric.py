@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from captum_guided_ext.evaluation._metric import ScoredBatch
-    from captum_guided_ext.metrics import Order, Reinitialization
+    from captum_guided_ext.metrics import EntropyRise, Order, Randomization, Reinitialization
 
 _MEASURES = {
     "randomization_spearman": "spearman",
@@ -90,7 +90,7 @@ class RandomizationMetric:
             show_progress=batch.show_progress,
         )
         return {
-            name: _scores(batch, found.values[measure], found.reasons, found.reasons.get(measure))
+            name: _scores(batch, found.values[measure], found, found.reasons.get(measure))
             for name, measure in _MEASURES.items()
             if name in self.names
         }
@@ -162,7 +162,7 @@ class SmoothRandomizationMetric:
             floors=_floors(batch),
             show_progress=batch.show_progress,
         )
-        return {self.name: _scores(batch, found.values["spearman_abs"], found.reasons)}
+        return {self.name: _scores(batch, found.values["spearman_abs"], found)}
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class EntropyMetric:
             show_progress=batch.show_progress,
         )
         values = {method: one[:, None] for method, one in found.values.items()}
-        return {self.name: _scores(batch, values, found.reasons)}
+        return {self.name: _scores(batch, values, found)}
 
 
 def _floors(batch: ScoredBatch) -> tuple[str, ...]:
@@ -220,7 +220,7 @@ def _floors(batch: ScoredBatch) -> tuple[str, ...]:
 def _scores(
     batch: ScoredBatch,
     values: Mapping[str, Tensor],
-    reasons: Mapping[str, str],
+    found: Randomization | EntropyRise,
     why: str | None = None,
 ) -> dict[str, Score]:
     """Return a score of every method that has a map.
@@ -228,17 +228,17 @@ def _scores(
     Args:
         batch: What was scored.
         values: By method, (examples, steps, draws).
-        reasons: By method.
+        found: What they come from. Its ``reasons`` sum up a batch: a row takes its example's own.
         why: Why no method has a score.
     """
     nothing = torch.full((len(batch.inputs), 1, 1), torch.nan, dtype=torch.float64)
-    found = {}
+    scores = {}
     for method in batch.maps:
-        one = values.get(method, nothing)
-        by_draw = one.nanmean(dim=1)
-        found[method] = Score(
+        one, lost = values.get(method, nothing), found.lost.get(method, {})
+        unanswered = why or ("" if method in values else found.reasons.get(method))
+        scores[method] = Score(
             one.flatten(1).nanmean(dim=1),
-            mean_standard_error(by_draw),  # NaN of one draw, or where one has no value
-            reason=why or reasons.get(method, _NOTHING),
+            mean_standard_error(one.nanmean(dim=1)),  # NaN of one draw, or where one has no value
+            reason=[unanswered or lost.get(row, _NOTHING) for row in range(len(batch.inputs))],
         )
-    return without_zero_maps(found, batch)
+    return without_zero_maps(scores, batch)

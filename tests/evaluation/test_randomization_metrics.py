@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from captum.attr import Saliency
+from captum.attr import Attribution, Saliency
 from floors import of_methods
 from networks import Conv, Dense, make, seeded
 
@@ -98,6 +98,30 @@ def test_a_method_that_cannot_be_asked_about_a_copy_has_a_reason():
         if row.method == "around":
             assert row.value is None
             assert "it runs the network that it was made with" in row.reason
+
+
+class Failing(Attribution):
+    """Has no map of what is below zero once the model's first weight is not 1."""
+
+    def attribute(self, inputs, target=None):
+        if next(self.forward_func.parameters()).flatten()[0].item() != 1 and (inputs < 0).any():
+            raise RuntimeError(f"below zero: {float(inputs.amin()):.1f}")
+        return inputs.clone()
+
+
+def test_an_examples_reason_is_its_own():
+    model = seeded(Dense)
+    with torch.no_grad():
+        model.first.weight[0, 0] = 1
+    x = torch.rand(4, 5, generator=torch.Generator().manual_seed(0))
+    x[1, 0], x[3, 0] = -2, -3
+    metric = RandomizationMetric(("randomization_spearman",), "bottom_up", n_draws=1)
+    found = values(scored([metric], x, model, {"m": Failing(model)}), "randomization_spearman")
+    for image, lowest in ((1, -2), (3, -3)):
+        assert found[image, "m"].reason == (
+            f"after first was randomised: RuntimeError: below zero: {lowest:.1f}"
+        )
+    assert found[0, "m"].value == found[2, "m"].value == 1
 
 
 def test_a_map_of_zeros_says_so():

@@ -413,6 +413,7 @@ def test_an_example_that_is_no_number_any_more_costs_the_others_nothing():
     assert 0 < values[0].isnan().sum() < 12
     assert "after Root was randomised: " in found.reasons["gradient"]
     assert "NaN or infinity" in found.reasons["gradient"]
+    assert found.lost["gradient"] == {0: found.reasons["gradient"]}
     assert found.mean("spearman")["input_x_gradient"].isfinite().all()
     interval = found.interval("spearman")["input_x_gradient"]
     assert interval[0].isnan().all()
@@ -437,6 +438,14 @@ def test_a_method_that_does_not_apply_has_a_reason():
     found = parameter_randomization(model, X, ("gradient", "guided_backprop"), 0, seed=0)
     assert list(found.values["spearman"]) == ["gradient"]
     assert "guided_backprop" in found.reasons
+
+
+def test_where_no_method_applies_there_are_reasons_alone():
+    model = seeded(lambda: nn.Linear(8, 3).double())
+    found = parameter_randomization(model, X, "guided_backprop", 0, seed=0)
+    assert found.values == {measure: {} for measure in MEASURES}
+    assert list(found.reasons) == ["guided_backprop"]
+    assert efficient_parameter_randomization(model, X, "guided_backprop", 0, seed=0).values == {}
 
 
 def test_intervals_are_students():

@@ -35,11 +35,13 @@ class EntropyRise:
             before. NaN where there is none.
         original: The entropy before, by method, shape (examples,), in nats.
         reasons: Why a method has no values or lacks some.
+        lost: Why an example lacks maps of random models, by method and example.
     """
 
     values: Mapping[str, Tensor]
     original: Mapping[str, Tensor]
     reasons: Mapping[str, str]
+    lost: Mapping[str, Mapping[int, str]]
 
     def mean(self) -> dict[str, Tensor]:
         """Return the mean over the draws that have a value, by method, shape (examples,)."""
@@ -170,8 +172,8 @@ def sample_entropy_rise(
             old = before[name][step.rows]
             rise = (entropy(one) - old) / old
             values[name][step.rows, step.draw] = rise.where(old > 0, math.nan)
-    reasons = dict(maps.reasons)
+    reasons = maps.reasons | {name: next(iter(why.values())) for name, why in maps.lost.items()}
     for name, old in before.items():
         if (old == 0).any():
             reasons.setdefault(name, "the map is the same everywhere, and has no entropy to rise")
-    return EntropyRise(values, before, reasons)
+    return EntropyRise(values, before, reasons, maps.lost)

@@ -43,12 +43,15 @@ class Randomization:
         random_map: By measure and method, shape (examples, draws): the same of the original map
             and its own values shuffled over the places, which is a map without any information.
         reasons: Why a method has no values or lacks some, and why a measure has none.
+        lost: Why an example lacks maps after some steps, by method and example: the first reason.
+            It says nothing of maps that are there and the same everywhere.
     """
 
     layers: tuple[str, ...]
     values: Mapping[str, Mapping[str, Tensor]]
     random_map: Mapping[str, Mapping[str, Tensor]]
     reasons: Mapping[str, str]
+    lost: Mapping[str, Mapping[int, str]]
 
     def mean(self, measure: str = "spearman_abs") -> dict[str, Tensor]:
         """Return the mean of a measure over steps and draws, by method, shape (examples,).
@@ -258,13 +261,13 @@ def sample_randomization(
         _put(
             values, originals.similarities(step.maps, step.rows), (step.rows, step.step, step.draw)
         )
-    reasons = dict(maps.reasons)
+    reasons = maps.reasons | {name: next(iter(why.values())) for name, why in maps.lost.items()}
     for name in maps.original:
         for measure in set(measures) - set(originals.reasons):
             reason = _why_missing(values[measure][name], maps.layers)
             if reason:
                 reasons.setdefault(name, reason)
-    return Randomization(maps.layers, values, shuffled, reasons | originals.reasons)
+    return Randomization(maps.layers, values, shuffled, reasons | originals.reasons, maps.lost)
 
 
 def randomized_layers(

@@ -111,7 +111,8 @@ class RandomizedMaps:
     Attributes:
         layers: The layers after which maps are made.
         original: The maps with the model's own weights, by method.
-        reasons: Why a method has none, or none at some step.
+        reasons: Why a method has no maps, by method.
+        lost: Why an example lacks maps at steps, by method and example: the first reason.
 
     Raises:
         ModelError: for a model without weights, or that cannot be copied.
@@ -143,12 +144,15 @@ class RandomizedMaps:
         self._floors = floors
         self._show_progress = show_progress
         self.reasons: dict[str, str] = {}
+        self.lost: dict[str, dict[int, str]] = {}
         with self._copy.traceable():
             self.original = self._first_maps()
         self.layers = plan.steps(self._copy.layers)
 
     def __iter__(self) -> Iterator[Step]:
         """Yield the maps of each draw, step and part of the batch."""
+        if not self.original:
+            return
         plan, parts = self._plan, self.parts
         total = plan.n_draws * len(self.layers) * len(parts)
         bar = _captum.progress(desc="randomisation", total=total, disable=not self._show_progress)
@@ -187,7 +191,8 @@ class RandomizedMaps:
                 found = [self._maps_after(one, number, when) for one in alone]
                 return {name: torch.cat([one[name] for one in found]) for name in self.original}
         for name in lost:
-            self.reasons.setdefault(name, f"{when}: {reasons.get(name, 'it has no map')}")
+            why = f"{when}: {reasons.get(name, 'it has no map')}"
+            self.lost.setdefault(name, {}).setdefault(rows.start, why)
             maps[name] = torch.full_like(self.original[name][rows], math.nan)
         return {name: maps[name] for name in self.original}
 

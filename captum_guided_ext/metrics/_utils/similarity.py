@@ -74,8 +74,8 @@ class Originals:
         self.reasons: dict[str, str] = {}
         self._measures = measures
         self._ssim: Any = None
-        if "ssim" in measures:
-            self._ssim, reason = _find_ssim(next(iter(maps.values()), None))
+        if "ssim" in measures and maps:
+            self._ssim, reason = _find_ssim(tuple(next(iter(maps.values())).shape))
             self.reasons |= {"ssim": reason} if reason else {}
         self._known = {name: self._measured(one) for name, one in maps.items()}
 
@@ -166,9 +166,8 @@ def _correlation(first: Ranks, second: Ranks) -> Tensor:
     return torch.tensor(found, dtype=torch.float64)
 
 
-def _find_ssim(attributions: Tensor | None) -> tuple[Any, str]:
+def _find_ssim(shape: tuple[int, ...]) -> tuple[Any, str]:
     """Return torchmetrics' function, or why there is no SSIM."""
-    shape = () if attributions is None else tuple(attributions.shape)
     if len(shape) != _PICTURE or min(shape[2:]) <= _REACH:
         return None, (
             f"SSIM compares pictures (N, C, H, W) of {_REACH + 1} x {_REACH + 1} pixels or more, "
