@@ -10,13 +10,10 @@ import torch
 from torch import Tensor
 
 from captum_guided_ext.errors import brief
+from captum_guided_ext.metrics._utils.correlation import ranks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    import numpy.typing as npt
-
-    Ranks = npt.NDArray[np.float32]  # exact up to 2^23 places, halves of ties included
 
 MEASURES = ("spearman", "spearman_abs", "ssim")
 """Spearman's rank correlation of the signed maps, that of their magnitudes, and SSIM."""
@@ -36,7 +33,7 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
         Shape (N,), -1 to 1, in double precision, on the CPU. NaN where a map is the same everywhere
         or holds NaN or infinity.
     """
-    return _correlation(_ranks(first), _ranks(second))
+    return _correlation(*(_ranked(one.detach().cpu().flatten(1)) for one in (first, second)))
 
 
 def entropy(attributions: Tensor) -> Tensor:
@@ -93,8 +90,8 @@ class Originals:
         pictures = []
         for name, one in maps.items():
             known, measured = self._known[name], self._measured(one)
-            for measure, ranks in measured.ranks.items():
-                found[measure][name] = _correlation(known.ranks[measure][rows], ranks)
+            for measure, ranked in measured.ranks.items():
+                found[measure][name] = _correlation(known.ranks[measure][rows], ranked)
             pictures.append((known.picture[rows], measured.picture))
         if self._ssim and maps:
             originals, scaled = (torch.cat(several) for several in zip(*pictures, strict=True))
@@ -107,16 +104,16 @@ class Originals:
 
     def _measured(self, attributions: Tensor) -> _Measured:
         places = _places(attributions)
-        ranks, strengths = {}, places.abs().sum(dim=1)
+        ranked, strengths = {}, places.abs().sum(dim=1)
         if "spearman" in self._measures:
-            ranks["spearman"] = _ranks(places.sum(dim=1))
+            ranked["spearman"] = _ranked(places.sum(dim=1))
         if "spearman_abs" in self._measures:
-            ranks["spearman_abs"] = _ranks(strengths)
+            ranked["spearman_abs"] = _ranked(strengths)
         if self._ssim is None:
-            return _Measured(ranks, strengths[:, :0])
+            return _Measured(ranked, strengths[:, :0])
         scaled = strengths / strengths.amax(dim=1, keepdim=True)  # NaN for a map of zeros
         shape = (len(attributions), 1, *attributions.shape[2:])
-        return _Measured(ranks, scaled.float().reshape(shape))
+        return _Measured(ranked, scaled.float().reshape(shape))
 
 
 class _Measured(NamedTuple):
@@ -127,7 +124,7 @@ class _Measured(NamedTuple):
         picture: How strong each place is, from 0 to 1, (N, 1, H, W); empty where nobody asks.
     """
 
-    ranks: dict[str, Ranks]
+    ranks: dict[str, Tensor]
     picture: Tensor
 
 
@@ -143,27 +140,21 @@ def _places(attributions: Tensor) -> Tensor:
     return values.reshape(len(values), channels, -1)
 
 
-def _ranks(values: Tensor) -> Ranks:
-    """Return the ranks of each row, NaN for a row that holds NaN or infinity."""
-    from scipy.stats import rankdata  # noqa: PLC0415 - slow to import
+def _ranked(values: Tensor) -> Tensor:
+    """Return the ranks of each row, NaN for a row that holds NaN or infinity.
 
-    rows = values.detach().cpu().reshape(len(values), -1)
-    rows = rows if rows.dtype == torch.float64 else rows.float()
-    ranks = np.full(tuple(rows.shape), np.nan, np.float32)
-    for row, given in zip(ranks, rows.numpy(), strict=True):
-        if np.isfinite(given).all():
-            row[:] = rankdata(given)
-    return ranks
+    In single precision, which is exact up to 2^23 places, halves of ties included.
+    """
+    finite = values.isfinite().all(dim=1, keepdim=True)
+    return ranks(values.where(finite, torch.nan)).float()
 
 
-def _correlation(first: Ranks, second: Ranks) -> Tensor:
-    found = []
-    for a, b in zip(first, second, strict=True):
-        middle = (a.size + 1) / 2  # of ranks, ties or not
-        x, y = a.astype(np.float64) - middle, b.astype(np.float64) - middle
-        spread = float(x @ x) * float(y @ y)
-        found.append(float(x @ y) / math.sqrt(spread) if spread else math.nan)  # of NaN, NaN
-    return torch.tensor(found, dtype=torch.float64)
+def _correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Return Pearson's correlation of ranks, (N, places): of equal ones exactly 1."""
+    middle = (first.shape[1] + 1) / 2  # ties or not
+    x, y = first.double() - middle, second.double() - middle
+    spread = x.square().sum(dim=1) * y.square().sum(dim=1)
+    return (x * y).sum(dim=1) / spread.sqrt()  # of a map that is the same everywhere 0 / 0
 
 
 def _find_ssim(shape: tuple[int, ...]) -> tuple[Any, str]:
