@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captum_guided_ext import _captum
 from captum_guided_ext.attr import METHODS
-from captum_guided_ext.benchmarking._data_check import check_data
-from captum_guided_ext.benchmarking._journal import Journal, mend_parts
-from captum_guided_ext.benchmarking._processes import joined_processes
 from captum_guided_ext.benchmarking._run import Run
-from captum_guided_ext.benchmarking._scoring import Scorer
-from captum_guided_ext.benchmarking._shared_run import begin, complete
 from captum_guided_ext.benchmarking._summarize import sum_up
-from captum_guided_ext.errors import DataError
+from captum_guided_ext.benchmarking._visit import visit
 from captum_guided_ext.evaluation import DEFAULT_METRICS, find_metrics
 from captum_guided_ext.methods import MethodSet
 from captum_guided_ext.networks import as_network
@@ -25,18 +16,16 @@ from captum_guided_ext.output import described
 from captum_guided_ext.sampling import check_positive_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     import torch
     from torch import nn
     from torch.utils.data import DataLoader, Dataset
 
     from captum_guided_ext.benchmarking._benchmark_result import Benchmark
-    from captum_guided_ext.benchmarking._records import BatchRecord
     from captum_guided_ext.evaluation import Metric
     from captum_guided_ext.methods import Method
     from captum_guided_ext.networks import Network
-    from captum_guided_ext.pictures import LoadedBatch
 
 
 def benchmark(
@@ -121,7 +110,6 @@ def benchmark(
     asked = MethodSet(network.model, methods, layer=layer, interpolate_mode=interpolate_mode)
     scored = find_metrics(metrics, n_perturb_samples=n_perturb_samples)
     check_positive_count("max_examples_per_batch", max_examples_per_batch)
-    folder = Path(output)
 
     def make_settings() -> dict[str, Any]:
         return run.with_form().settings(network) | {
@@ -135,66 +123,16 @@ def benchmark(
             "max_examples_per_batch": max_examples_per_batch,
         }
 
-    with joined_processes(run.device) as processes:
-        settings, finished = begin(processes, folder, make_settings)
-        run = dataclasses.replace(run, seed=settings["seed"], form=settings["inputs"])
-        done, checked = processes.from_first(lambda: _looked_through(run, finished, strict=strict))
-        mine = [b for b in range(run.batches) if b not in done][processes.rank :: processes.size]
-        said = settings | checked | {"processes": processes.size}
-        shown = show_progress and processes.is_first
-        found: list[BatchRecord] = []
-        if len(done) == run.batches and not os.access(folder, os.W_OK):  # it is only looked at
-            return sum_up(folder, said, finished.values()) if processes.is_first else None
-        # The folder is this run's until its last file is written.
-        with closing(Journal(folder, processes.rank, settings)) as journal:
-            if processes.is_first:
-                mend_parts(folder, settings, after=processes.size)
-            scorer = Scorer(run, network, asked, scored, max_examples_per_batch, strict)
-            with closing(_with_progress(run.load(mine), run, mine, show_progress=shown)) as batches:
-                for number, loaded in batches:
-                    record = scorer.score(number, loaded)
-                    journal.append(record)
-                    found.append(record)
-            everything = processes.gather(found)
-            if not processes.is_first:
-                return None
-            finished |= {record.batch: record for part in everything for record in part}
-            if processes.size > 1:
-                complete(folder, journal, finished.values())
-            summed_up = sum_up(folder, said, finished.values())
-            try:
-                summed_up.save(folder)
-            except DataError as error:
-                raise DataError(
-                    f"{error}: the rows are kept; make room and run the same command again"
-                ) from error
-            return summed_up
-
-
-def _looked_through(
-    run: Run, finished: Mapping[int, BatchRecord], *, strict: bool
-) -> tuple[frozenset[int], dict[str, str]]:
-    """Return which batches are finished, and how their data was compared with what it is now."""
-    for record in finished.values():
-        if strict and record.skipped:
-            one = record.skipped[0]
-            raise DataError(f"image {one.image} ({one.name}) was skipped: {one.reason}")
-    checked = {"data checked": check_data(run, finished.values())} if finished else {}
-    return frozenset(finished), checked
-
-
-def _with_progress(
-    batches: Iterator[tuple[int, LoadedBatch]],
-    run: Run,
-    mine: Sequence[int],
-    *,
-    show_progress: bool,
-) -> Generator[tuple[int, LoadedBatch], None, None]:
-    """Show images done and the time left; of many processes, this one's share."""
-    size = run.batch_size
-    total = sum(min((b + 1) * size, run.images) - b * size for b in mine)
-    bar = _captum.progress(desc="benchmark", total=total, unit="image", disable=not show_progress)
-    with bar:
-        for number, loaded in batches:
-            yield number, loaded
-            bar.update(len(loaded.images) + len(loaded.skipped))
+    return visit(
+        run,
+        network,
+        asked,
+        scored,
+        Path(output),
+        make_settings=make_settings,
+        sum_up=sum_up,
+        max_examples_per_batch=max_examples_per_batch,
+        strict=strict,
+        show_progress=show_progress,
+        label="benchmark",
+    )

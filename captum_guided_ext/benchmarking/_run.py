@@ -36,12 +36,13 @@ if TYPE_CHECKING:
 class Run:
     """Which images are visited, and how they are cut into batches.
 
-    ``form`` is that of every input, in the words of ``form_of``; None where nothing is known.
+    ``target`` is "label", "prediction", "top2", ..., or one class for all, by its index. ``form``
+    is that of every input, in the words of ``form_of``; None where nothing is known.
     """
 
     data: Dataset[Any]
     device: torch.device
-    target: str
+    target: str | int
     seed: int
     images: int
     batch_size: int

@@ -10,15 +10,16 @@ import numpy as np
 import torch
 
 from captum_guided_ext.benchmarking._benchmark_result import Benchmark
-from captum_guided_ext.benchmarking._journal import changes, damaged_lines, in_words, read_records
+from captum_guided_ext.benchmarking._collected import collect
+from captum_guided_ext.benchmarking._journal import changes, in_words, read_records
 from captum_guided_ext.benchmarking._scores import Scores, Series
 from captum_guided_ext.benchmarking._summary import summarise
 from captum_guided_ext.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from captum_guided_ext.benchmarking._records import BatchRecord, ScoredImage, SkippedImage
+    from captum_guided_ext.benchmarking._records import BatchRecord, ScoredImage
 
 _OF_A_RUN = ("seed", "model")  # what runs that are put together may differ in, the model by
 _OF_WEIGHTS = ("name", "weights", "digest")  # these: not by its structure or its code
@@ -46,43 +47,31 @@ def summarize(*folders: str | Path) -> Benchmark:
     """
     if not folders:
         raise DataError("no folder to summarize: name one that a benchmark wrote to")
-    found = [sum_up(Path(folder), *read_records(Path(folder))) for folder in folders]
+    found = [_read(Path(folder)) for folder in folders]
     return found[0] if len(found) == 1 else _together(found)
+
+
+def _read(folder: Path) -> Benchmark:
+    settings, records = read_records(folder)
+    if "higher_is_better" not in settings:
+        raise DataError(
+            f"{folder} holds sanity checks, and no benchmark: run captum-guided sanity again with "
+            "the same options, which reads what is there"
+        )
+    return sum_up(folder, settings, records)
 
 
 def sum_up(folder: Path, settings: Mapping[str, Any], records: Iterable[BatchRecord]) -> Benchmark:
     """Return the result of a run's records, which may come in any order."""
-    images: dict[int, ScoredImage] = {}
-    skipped: list[SkippedImage] = []
-    notes: list[tuple[int, str]] = []
-    layers: dict[str, None] = {}
-
-    def told() -> Iterator[BatchRecord]:
-        for record in records:
-            images.update(record.images)
-            skipped.extend(record.skipped)
-            notes.extend((record.batch, note) for note in record.notes)
-            if record.layer is not None:
-                layers[record.layer] = None
-            yield record
-
-    scores = Scores.of(told())
-    if len(layers) > 1:
-        raise DataError(
-            f"Grad-CAM was made at different layers, {' and '.join(sorted(layers))}: say which "
-            "with layer"
-        )
-    used = {"layer": next(iter(layers))} if layers else {}
-    counted = Counter(note for _, note in sorted(notes))
-    if damaged := damaged_lines(folder):
-        counted["damaged lines of rows were set aside, and their batches computed again"] = damaged
+    found = collect(folder, records)
+    used = {"layer": found.layer} if found.layer else {}
     return Benchmark(
-        scores=scores,
-        summary=tuple(summarise(scores, settings["higher_is_better"])),
-        images={image: images[image] for image in sorted(images)},
-        skipped=tuple(sorted(skipped)),
-        notes=counted,
-        object_area=_mean_area(images.values()),
+        scores=found.scores,
+        summary=tuple(summarise(found.scores, settings["higher_is_better"])),
+        images=found.images,
+        skipped=found.skipped,
+        notes=found.notes,
+        object_area=_mean_area(found.images.values()),
         folder=folder,
         settings=dict(settings) | used,
         threads=torch.get_num_threads(),
