@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from torch.autograd.graph import Node
 
     Record = tuple[Tensor, ...]
+
+_this_thread = threading.local()  # whom a watch tells
 
 
 class Records(list["Record"]):
@@ -148,7 +151,17 @@ def modules_called() -> Iterator[set[nn.Module]]:
 
 @contextmanager
 def _watched(see: Callable[[nn.Module, Any], None], otherwise: str) -> Iterator[None]:
-    """Tell ``see`` each module that returns from Python in this thread, and what it returned."""
+    """Tell ``see`` each module that returns from Python in this thread, and what it returned.
+
+    One watch may stand inside another.
+    """
+    if (around := getattr(_this_thread, "told", None)) is not None:
+        around.append(see)
+        try:
+            yield
+        finally:
+            around.remove(see)
+        return
     if sys.getprofile() is not None:
         raise ModelError(
             f"a profiler is at work, and calls of modules are seen by the same means: {otherwise}"
@@ -157,15 +170,20 @@ def _watched(see: Callable[[nn.Module, Any], None], otherwise: str) -> Iterator[
     if call_of_a_module is None:
         raise ModelError(f"this torch calls its modules in a way not known here: {otherwise}")
 
+    told = [see]
+
     def watch(frame: FrameType, event: str, value: Any) -> None:
         if event == "return" and frame.f_code is call_of_a_module:
-            see(frame.f_locals["self"], value)
+            for one in told:
+                one(frame.f_locals["self"], value)
 
+    _this_thread.told = told
     sys.setprofile(watch)
     try:
         yield
     finally:
         sys.setprofile(None)
+        _this_thread.told = None
 
 
 def own_records(records: Iterable[Record], inputs: Collection[Node]) -> dict[torch.device, Record]:

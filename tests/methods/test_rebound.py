@@ -84,6 +84,16 @@ def test_each_method_explains_the_copy():
     assert all(torch.equal(again[name], original[name]) for name in original)
 
 
+def test_a_copy_that_nobody_has_asked_before():
+    # DeepLift watches the calls of modules itself, within the watch over what a method runs.
+    model, memo = seeded(AsModule), {}
+    other = copy.deepcopy(model, memo)
+    found, reasons = maps(MethodSet(model, ["deep_lift"]).rebound(other, memo))
+    assert not reasons
+    torch.testing.assert_close(found, maps(MethodSet(model, ["deep_lift"]))[0], rtol=0, atol=0)
+    assert sys.getprofile() is None
+
+
 def test_what_runs_the_original_is_refused_and_said():
     model, other, memo = pair()
     around = MethodSet(
