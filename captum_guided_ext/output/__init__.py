@@ -1,5 +1,6 @@
 """Tables, figures, files and where results come from. Nothing here knows what a result means."""
 
+from captum_guided_ext.output._curves import Curve, CurvePanel, draw_checks
 from captum_guided_ext.output._estimates import Estimate, EstimatePanel, draw_estimates
 from captum_guided_ext.output._figure_files import FORMATS, figure_bytes
 from captum_guided_ext.output._figures import MapPanel, PicturePanel, draw_maps
@@ -49,6 +50,8 @@ __all__ = [
     "UNPRINTABLE",
     "VIEWS",
     "Article",
+    "Curve",
+    "CurvePanel",
     "Drawing",
     "Estimate",
     "EstimatePanel",
@@ -67,6 +70,7 @@ __all__ = [
     "bytes_of",
     "counted",
     "described",
+    "draw_checks",
     "draw_estimates",
     "draw_maps",
     "draw_matrices",

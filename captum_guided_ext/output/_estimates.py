@@ -64,7 +64,7 @@ def draw_estimates(panels: Sequence[EstimatePanel], *, caption: str) -> Figure:
     for unused in grid[len(panels) :]:
         unused.set_axis_off()
     for axes, panel in zip(grid, panels, strict=False):
-        _draw(axes, panel)
+        draw_panel(axes, panel)
     figure.supxlabel(below, fontsize=8, **LITERAL)
     return figure
 
@@ -80,6 +80,11 @@ def _height(panel: EstimatePanel) -> float:
     return 1.2 + 0.2 * heads + 0.32 * max(len(lines), 1) * max([1, *(0.6 * n for n in lines)])
 
 
+def panel_height(panel: EstimatePanel) -> float:
+    """Return how high a panel's axes are, in inches."""
+    return _height(panel) - 1.0
+
+
 def _title(panel: EstimatePanel) -> str:
     return lettering(panel.title, _PANEL - _LABEL, 11, bold=True)
 
@@ -88,7 +93,8 @@ def _caption(panel: EstimatePanel) -> str:
     return lettering(panel.caption, _PANEL - _LABEL, 9)
 
 
-def _draw(axes: Axes, panel: EstimatePanel) -> None:
+def draw_panel(axes: Axes, panel: EstimatePanel) -> None:
+    """Draw a panel on axes of its own."""
     shown = list(reversed(panel.estimates))
     values = [one.value for one in shown]
     if values and min(values) > 0 and max(values) >= _DECADES * min(values):

@@ -50,11 +50,7 @@ def draw_matrices(matrices: Sequence[Matrix], *, caption: str = "") -> Figure:
         matrices: One or more.
         caption: Below all of them. Default: none.
     """
-    sides = [_cell(one) * len(one.names) for one in matrices]
-    widths = [
-        max(_NARROWEST, _GAP + _label_width(one) + side + _GAP)
-        for one, side in zip(matrices, sides, strict=True)
-    ]
+    widths, sides = zip(*map(matrix_size, matrices), strict=True)
     lines: list[list[int]] = [[]]
     for place, width in enumerate(widths):
         if lines[-1] and sum(widths[other] for other in lines[-1]) + width > _WIDEST:
@@ -66,7 +62,7 @@ def draw_matrices(matrices: Sequence[Matrix], *, caption: str = "") -> Figure:
         for place in line:
             side = sides[place]
             axes = sheet.add(left + widths[place] - side - _GAP, side, side)
-            _draw(axes, matrices[place], widths[place])
+            draw_matrix(axes, matrices[place], widths[place])
             left += widths[place]
         sheet.go_below()
     if caption:
@@ -87,7 +83,14 @@ def _label_width(matrix: Matrix) -> float:
     return max(extent(label, _SIZE)[0] for label in _labels(matrix)) + _GAP
 
 
-def _draw(axes: Axes, matrix: Matrix, width: float) -> None:
+def matrix_size(matrix: Matrix) -> tuple[float, float]:
+    """Return how wide a matrix is with its names, and its side, in inches."""
+    side = _cell(matrix) * len(matrix.names)
+    return max(_NARROWEST, _GAP + _label_width(matrix) + side + _GAP), side
+
+
+def draw_matrix(axes: Axes, matrix: Matrix, width: float) -> None:
+    """Draw a matrix on axes of its own, with its names and title in ``width`` inches."""
     values = matrix.values.tolist()
     labels = _labels(matrix)
     axes.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
