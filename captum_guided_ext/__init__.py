@@ -65,6 +65,7 @@ from captum_guided_ext.metrics import (
 from captum_guided_ext.networks import Network, load_network
 from captum_guided_ext.output import package_version
 from captum_guided_ext.pictures import PictureDataset
+from captum_guided_ext.sanity import Sanity, sanity
 
 __version__ = package_version()
 
@@ -108,6 +109,7 @@ __all__ = [
     "RecoveryMetric",
     "RectifierReport",
     "RoadMetric",
+    "Sanity",
     "Score",
     "ScoredBatch",
     "SensitivityMetric",
@@ -120,6 +122,7 @@ __all__ = [
     "infidelity_perturb_func_decorator",
     "load_network",
     "rectifiers",
+    "sanity",
     "sensitivity_max",
     "summarize",
     "with_rule",

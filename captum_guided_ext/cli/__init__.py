@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captum_guided_ext._program import INTERRUPTED, NAME, loaded
-from captum_guided_ext.cli import _benchmark, _explain, _summarize
+from captum_guided_ext.cli import _benchmark, _explain, _sanity, _summarize
 from captum_guided_ext.cli._parser import USAGE_ERROR, Parser
 from captum_guided_ext.cli._terminal import WITH_TRACEBACK, complain, let_go, set_up
 from captum_guided_ext.errors import CaptumGuidedError, OtherProcessError, brief
@@ -105,6 +105,6 @@ def _commands() -> Parser:
     others = ", ".join(f"{name} {version}" for name, version in made_by.items())
     parser.add_argument("--version", action="version", version=f"{NAME} {own} ({others})")
     commands: Any = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
-    for command in (_explain, _benchmark, _summarize):
+    for command in (_explain, _sanity, _benchmark, _summarize):
         command.add_command(commands)
     return parser

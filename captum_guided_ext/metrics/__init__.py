@@ -44,8 +44,10 @@ from captum_guided_ext.metrics._core.sensitivity import (
 from captum_guided_ext.metrics._core.sensitivity import sample_sensitivity as sample_sensitivity
 from captum_guided_ext.metrics._core.smooth_randomization import smooth_parameter_randomization
 from captum_guided_ext.metrics._utils.randomized_copy import Order as Order
+from captum_guided_ext.metrics._utils.randomized_copy import RandomizedCopy as RandomizedCopy
 from captum_guided_ext.metrics._utils.randomized_maps import Plan as Plan
 from captum_guided_ext.metrics._utils.reinitialization import Reinitialization as Reinitialization
+from captum_guided_ext.metrics._utils.similarity import Originals as Originals
 from captum_guided_ext.metrics._utils.similarity import rank_correlation as rank_correlation
 from captum_guided_ext.metrics.perturbations import (
     GaussianNoise,

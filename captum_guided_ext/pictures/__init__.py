@@ -2,7 +2,7 @@
 
 from captum_guided_ext.pictures._batches import LoadedBatch, load_batches
 from captum_guided_ext.pictures._dataset import PictureDataset
-from captum_guided_ext.pictures._photos import Photo, demo_photo, open_photo
+from captum_guided_ext.pictures._photos import Photo, PhotoFiles, demo_photo, open_photo
 from captum_guided_ext.pictures._reading import as_rgb, open_picture
 from captum_guided_ext.pictures._region_files import load_regions
 from captum_guided_ext.pictures._regions import Mask, grid_regions, lay_regions
@@ -13,6 +13,7 @@ __all__ = [
     "LoadedBatch",
     "Mask",
     "Photo",
+    "PhotoFiles",
     "PictureDataset",
     "Pictures",
     "as_rgb",

@@ -11,10 +11,10 @@ from captum_guided_ext.errors import DataError, nearest
 from captum_guided_ext.pictures._names import printable
 from captum_guided_ext.pictures._reading import open_picture
 from captum_guided_ext.pictures._region_files import load_regions
-from captum_guided_ext.pictures._sources import DEMO_SEED
+from captum_guided_ext.pictures._sources import DEMO_SEED, Case, stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from captum_guided_ext.pictures._regions import Mask
 
@@ -73,3 +73,30 @@ def _with_regions(photo: Photo, file: str | Path | None, file_name: str | None =
     if file is None:
         return photo
     return photo._replace(regions=load_regions(file, photo.image.size, file_name=file_name))
+
+
+class PhotoFiles:
+    """Pictures of the given paths, without labels, as :class:`PictureDataset` takes them."""
+
+    reads_files = True
+
+    def __init__(self, paths: Sequence[str | Path]) -> None:
+        self._paths = [Path(one) for one in paths]
+        self.description = f"photos: {', '.join(printable(one.name) for one in self._paths)}"
+        self.labels: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> Case:
+        try:
+            return Case(open_photo(self._paths[index]).image, None)
+        except DataError as error:
+            raise OSError(str(error)) from None
+
+    def name(self, index: int) -> str:
+        return printable(self._paths[index].name)
+
+    def stamp(self, index: int) -> str:
+        """Return size and time of the file; empty if it is not there."""
+        return stamp_of([self._paths[index]])

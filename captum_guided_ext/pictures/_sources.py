@@ -18,7 +18,7 @@ from captum_guided_ext.pictures._names import printable
 from captum_guided_ext.pictures._reading import open_mask, open_picture
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -164,15 +164,20 @@ class _Folder:
         """
         path, _ = self._samples[index]
         files = (path,) if self._masks is None else (path, self._mask_path(path))
-        try:
-            found = [file.stat() for file in files]
-        except OSError:
-            return ""
-        return ":".join(f"{one.st_size}:{one.st_mtime_ns}" for one in found)
+        return stamp_of(files)
 
     def _mask_path(self, path: Path) -> Path:
         assert self._masks is not None  # noqa: S101 - asked for only where there are masks
         return self._masks / path.relative_to(self._folder).with_suffix(".png")
+
+
+def stamp_of(files: Iterable[Path]) -> str:
+    """Return sizes and times of files; empty if one is not there."""
+    try:
+        found = [file.stat() for file in files]
+    except OSError:
+        return ""
+    return ":".join(f"{one.st_size}:{one.st_mtime_ns}" for one in found)
 
 
 def _labelled(folder: Path, masks: Path | None) -> tuple[list[str], list[tuple[Path, int | None]]]:

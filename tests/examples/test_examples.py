@@ -94,6 +94,11 @@ def test_the_page_of_metrics():
     assert {float(share) for share in names["share"]["guided_backprop"]} == {1}
 
 
+def test_the_page_on_sanity_checks():
+    found = run_blocks("examples/sanity.md")["found"]
+    assert found.to_csv().startswith("image,method,other,check,layer,draw,value")
+
+
 def test_the_page_of_the_picture_world(capsys):
     run_blocks("examples/picture_world.md")
     # the class, the same class found, and the size of a face
@@ -163,11 +168,12 @@ def test_a_command_that_needs_a_download_could_be_run(line, monkeypatch):
     names = ResNet50_Weights.DEFAULT.meta["categories"]
 
     def asked(arguments):
-        for target in getattr(arguments, "target", None) or ():
+        targets = getattr(arguments, "target", None) or ()
+        for target in [targets] if isinstance(targets, str) else targets:
             find_target(target, torch.rand(len(names)), names)
         return 0
 
-    for command in ("explain", "benchmark", "summarize"):
+    for command in ("explain", "sanity", "benchmark", "summarize"):
         monkeypatch.setattr(f"captum_guided_ext.cli._{command}._run", asked)
     assert cli.main(shlex.split(line, comments=True)[1:]) == 0
 

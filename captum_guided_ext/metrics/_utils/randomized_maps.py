@@ -155,7 +155,9 @@ class RandomizedMaps:
             return
         plan, parts = self._plan, self.parts
         total = plan.n_draws * len(self.layers) * len(parts)
-        bar = _captum.progress(desc="randomisation", total=total, disable=not self._show_progress)
+        bar = _captum.progress(
+            desc="randomisation", total=total, leave=None, disable=not self._show_progress
+        )
         with bar:
             for draw in range(plan.n_draws):
                 self._copy.restore()
