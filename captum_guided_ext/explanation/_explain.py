@@ -21,11 +21,12 @@ from captum_guided_ext.attr import (
     run_at_layer,
 )
 from captum_guided_ext.autograd import GUIDED, ForwardPass
-from captum_guided_ext.errors import CaptumGuidedError, ModelError
+from captum_guided_ext.errors import CaptumGuidedError, ModelError, brief
 from captum_guided_ext.explanation._explanation import Explanation, ScoredClass, main_method
 from captum_guided_ext.explanation._explanations import Explanations
 from captum_guided_ext.explanation._given import Given, refusal
 from captum_guided_ext.explanation._shares import region_shares
+from captum_guided_ext.explanation._trust import LastLayer, after_last_layer, recovery
 from captum_guided_ext.metrics import rank_correlation
 from captum_guided_ext.networks import (
     Network,
@@ -214,6 +215,8 @@ def _one(
             other, _ = named_maps(forward_pass, contrast.index, [main])
         guided = "guided_backprop" in maps
         ignored = forward_pass.ignored_share(GUIDED, index) if guided else None
+    picture, edges = recovery(maps[main], forward_pass.inputs[0])
+    last_layer, why = _last_layer(network, forward_pass, found, index, main, maps[main])
     masks = given.masks
     return Explanation(
         image=given.name,
@@ -233,7 +236,10 @@ def _one(
         masks=masks,
         ignored_share=ignored,
         contrast_correlation=_alike(maps[main], other[main]) if other else None,
-        notes=tuple(dict.fromkeys([*notes, *(str(warning.message) for warning in caught)])),
+        input_recovery=picture,
+        edge_recovery=edges,
+        last_layer=last_layer,
+        notes=tuple(dict.fromkeys([*notes, *(str(one.message) for one in caught), *why])),
     )
 
 
@@ -241,6 +247,27 @@ def _alike(first: Tensor, second: Tensor) -> float | None:
     """Return how alike the magnitudes of two maps of a picture are; None where one is constant."""
     found = float(rank_correlation(first.abs(), second.abs()))
     return None if math.isnan(found) else found
+
+
+def _last_layer(
+    network: Network,
+    forward_pass: ForwardPass,
+    found: FoundLayer,
+    target: int,
+    method: str,
+    original: Tensor,
+) -> tuple[LastLayer | None, list[str]]:
+    """Return what the last layer does to the main map, or a note: no report is lost for it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # said of the model itself, or of no map of the report
+            return (
+                after_last_layer(network.model, forward_pass, found, target, method, original),
+                [],
+            )
+    except Exception as error:  # noqa: BLE001 - somebody's network may refuse to be copied
+        why = str(error) if isinstance(error, CaptumGuidedError) else brief(error)
+        return None, [f"whether the map depends on the last layer was not measured: {why}"]
 
 
 def _are_probabilities(scores: Tensor) -> bool:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from captum_guided_ext.autograd import RectifierReport
     from captum_guided_ext.explanation._shares import RegionShare
+    from captum_guided_ext.explanation._trust import LastLayer
     from captum_guided_ext.pictures import Mask
 
 
@@ -67,6 +68,11 @@ class Explanation(OfOnePicture):
             negative and ignored by guided backprop; None where that does not apply.
         contrast_correlation: Spearman's rank correlation of the main map with the one for
             ``contrast``; None where either is constant.
+        input_recovery: Pearson's correlation of the main map with what the network sees; None where
+            either is constant.
+        edge_recovery: That of the main map's strength with the picture's edges; None likewise.
+        last_layer: The last layer, and the rank correlation of the main map with the one after that
+            layer's weights were permuted; None for a model that is no module, or cannot be copied.
         notes: What the methods warned of.
     """
 
@@ -87,6 +93,9 @@ class Explanation(OfOnePicture):
     masks: Mapping[str, Mask]
     ignored_share: float | None
     contrast_correlation: float | None
+    input_recovery: float | None
+    edge_recovery: float | None
+    last_layer: LastLayer | None
     notes: tuple[str, ...]
 
     @property
@@ -116,6 +125,11 @@ class Explanation(OfOnePicture):
                 "negative_gradient_ignored": self.ignored_share,
                 "other_class": self.contrast and vars(self.contrast),
                 "rank_correlation_with_other_class": self.contrast_correlation,
+                "input_recovery": self.input_recovery,
+                "edge_recovery": self.edge_recovery,
+                "last_layer": self.last_layer and self.last_layer.name,
+                "rank_correlation_without_last_layer": self.last_layer
+                and self.last_layer.correlation,
                 "probability_of_target": self.target.probability,
             },
             "methods": {"main": self.main, "not_applicable": dict(self.reasons)},
@@ -286,6 +300,19 @@ def _limits(explanation: Explanation) -> list[str]:
             f"- The map is not about this class alone: asked for {explanation.contrast.name} "
             f"instead, the ranking of the pixels correlates with this one at "
             f"{explanation.contrast_correlation:.2f} (1 means the same map)."
+        )
+    last = explanation.last_layer
+    if last is not None and last.correlation is not None:
+        lines.append(
+            "- How much it depends on what was learned about classes: with the weights of the "
+            f"last layer, {last.name}, permuted, the ranking of the pixels correlates with this "
+            f"one at {last.correlation:.2f} (1 means the same map)."
+        )
+    if explanation.input_recovery is not None and explanation.edge_recovery is not None:
+        lines.append(
+            "- It may be the picture rather than the network: it correlates with the picture at "
+            f"{explanation.input_recovery:.2f}, and its strength with the picture's edges at "
+            f"{explanation.edge_recovery:.2f}. captum-guided sanity PHOTO tells more."
         )
     lines.append(
         f"- It depends on the network's quality: this one gives {explanation.target.name} "

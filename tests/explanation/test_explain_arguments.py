@@ -208,10 +208,10 @@ def test_a_network_that_ends_in_a_softmax_gets_no_second_one():
 
 def test_several_targets_come_from_one_forward_pass():
     calls = []
-    hook = NETWORK.model.register_forward_hook(lambda *_: calls.append(1))
+    hook = NETWORK.model.register_forward_hook(lambda module, *_: calls.append(module))
     both = explain(NETWORK, PICTURE, target=[1, "top1"], methods="gradient")
     hook.remove()
-    assert len(calls) == 1
+    assert [one is NETWORK.model for one in calls] == [True, False, False]  # a copy for each
     alone = explain(NETWORK, PICTURE, target=1, methods="gradient")
     assert isinstance(both, Explanations)
     assert len(both) == 2

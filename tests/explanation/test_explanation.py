@@ -9,11 +9,14 @@ import torch
 from picture_files import halves
 from PIL import Image
 from torch import nn
+from unchanged import nothing_changed
 
 from captum_guided_ext.errors import DataError, ModelError, NoRectifierError
 from captum_guided_ext.explanation import explain
 from captum_guided_ext.explanation._explain import _alike
-from captum_guided_ext.networks import Network, Preprocessing
+from captum_guided_ext.metrics import parameter_randomization
+from captum_guided_ext.networks import Network, Preprocessing, load_network
+from captum_guided_ext.pictures import demo_photo
 
 
 class LeftOrRight(nn.Module):
@@ -82,6 +85,74 @@ def test_limits_by_hand(picture):
     # A black picture opens both channels: +1/96 and -1/96 pass, and half of it is negative.
     black = explain(network(), Image.new("RGB", (24, 8)), regions=HALVES)
     assert black.ignored_share == pytest.approx(0.5)
+
+
+def test_the_picture_in_the_map_by_hand(picture):
+    # The map of "left" has one value on the left and 0 on the right, as the picture has: it is the
+    # picture. Edges are at the two columns in the middle, one of them inside and one outside.
+    explanation = explain(network(), picture, regions=HALVES)
+    assert explanation.input_recovery == pytest.approx(1)
+    assert explanation.edge_recovery == pytest.approx(0, abs=1e-6)
+    assert "it correlates with the picture at 1.00" in " ".join(str(explanation).split())
+    # a black picture is the same everywhere
+    assert explain(network(), Image.new("RGB", (24, 8)), regions=HALVES).input_recovery is None
+
+
+def test_the_last_layer_is_that_of_the_sanity_checks():
+    demo = load_network("demo")
+    before = demo_photo()
+    with nothing_changed(demo.model):
+        explanation = explain(demo, before.image, regions=before.regions)
+    last = explanation.last_layer
+    x = demo.prepare(before.image)[None]
+    found = parameter_randomization(
+        demo.model, x, ["guided_backprop"], explanation.target.index, n_draws=1, seed=0
+    )
+    assert last.name == found.layers[0] == "classifier"
+    assert last.correlation == pytest.approx(
+        float(found.values["spearman_abs"]["guided_backprop"][0, 0, 0]), abs=1e-4
+    )
+    limits = " ".join(str(explanation).split())
+    words = "the last layer, classifier, permuted, the ranking of the pixels correlates with this"
+    assert f"{words} one at {last.correlation:.2f}" in limits
+    assert "captum-guided sanity PHOTO tells more" in limits
+    said = explanation.to_dict()["limits"]
+    assert (said["last_layer"], said["rank_correlation_without_last_layer"]) == last
+
+
+def test_the_last_layer_costs_one_pass_of_a_copy(picture):
+    model = network().model
+    calls = []
+
+    def count(module, *_):
+        calls.append(module)
+
+    model.register_forward_hook(count)  # a copy has it, too
+    explain(Network(model, Preprocessing(), ("left", "right")), picture, regions=HALVES)
+    assert [one is model for one in calls] == [True, False]
+    calls.clear()
+    model.requires_grad_(
+        requires_grad=False
+    )  # what leads to the output is not seen in the first pass
+    found = explain(Network(model, Preprocessing(), ("left", "right")), picture, regions=HALVES)
+    assert [one is model for one in calls] == [True, False, False]
+    assert found.last_layer is not None
+
+
+def test_a_report_is_not_lost_for_the_last_layer(picture):
+    class NoCopy(LeftOrRight):
+        def __deepcopy__(self, memo):
+            raise RuntimeError("one of a kind")
+
+    report = explain(Network(NoCopy().eval(), Preprocessing(), ("left", "right")), picture)
+    assert report.last_layer is None
+    (note,) = report.notes
+    assert "whether the map depends on the last layer was not measured: NoCopy cannot be" in note
+    assert "one of a kind" in note
+    # a function has no weights that anybody could see, and nothing is said
+    report = explain(Network(network().model.forward, Preprocessing(), ("left", "right")), picture)
+    assert report.last_layer is None
+    assert report.notes == ()
 
 
 def test_how_alike_two_maps_are_by_hand():

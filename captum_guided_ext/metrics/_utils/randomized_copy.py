@@ -103,7 +103,7 @@ class RandomizedCopy:
             for one, before in zip(parameters, required, strict=True):
                 one.requires_grad_(before)
 
-    def find_layers(self, output: Tensor, order: Order) -> None:
+    def find_layers(self, output: Tensor, order: Order, *, of_copy: bool = True) -> None:
         """Find out which layers there are, by an output of the copy within :meth:`traceable`.
 
         A layer is a module that holds parameters of its own which lead to the output. From the
@@ -113,10 +113,19 @@ class RandomizedCopy:
         this re-initialisation leaves as it is. The parameters of the model itself go by the name of
         its class, and those behind a parametrisation belong to the module that is parametrised.
 
+        Args:
+            output: Of the copy; or of the model itself, which shows those of its weights alone that
+                require a gradient.
+            order: Of the layers.
+            of_copy: Whether it is the copy's. Default: True.
+
         Raises:
             ModelError: if there is none, or if the copy runs parts of the model itself.
         """
         uses = leaf_uses(output)
+        if not of_copy:
+            ours = self.memo
+            uses = [u._replace(leaf=ours[id(u.leaf)]) for u in uses if id(u.leaf) in ours]
         if any(_memory(use.leaf) in self._memory for use in uses):
             raise ModelError(
                 f"a copy of {self._kind} uses weights of the original: one of its modules holds a "
