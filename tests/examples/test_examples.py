@@ -15,6 +15,7 @@ from torchvision.models import ResNet50_Weights
 
 import captum_guided_ext
 from captum_guided_ext import cli
+from captum_guided_ext.evaluation import METRICS
 from captum_guided_ext.networks import find_target
 
 # of untrained weights
@@ -47,6 +48,13 @@ def run_blocks(page):
     return names
 
 
+def table_of(page, heading):
+    """Return the cells of each row but the head of the first table below a heading."""
+    _, _, text = (ROOT / "examples" / page).read_text(encoding="utf-8").partition(heading)
+    rows = re.search(r"^\|(?:.+\n\|)+.+\n", text, re.MULTILINE)[0].splitlines()[2:]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
 def test_the_readme(capsys):
     names = run_blocks("README.md")
     first, *lines = capsys.readouterr().out.splitlines()
@@ -68,6 +76,10 @@ def test_the_page_of_limits():
     assert not torch.equal(names["guided"], names["gradient"])
     assert not torch.equal(names["guided"], names["other_class"])
     assert 0 < names["dropped"] < 1
+    assert names["of_a"]["guided"] == [[2, 2]]  # test_worked_by_hand.py has the rest
+    rows = table_of("limits.md", "## The limits, and what measures each")
+    known = {*captum_guided_ext.metrics.__all__, *METRICS}
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row[1])} <= known | {"explain"}
 
 
 def test_the_page_of_ones_own_network_and_pictures(capsys):
@@ -92,6 +104,9 @@ def test_the_page_of_metrics():
     assert set(names["found"]) == {"guided_backprop", "deconvolution"}
     assert names["largest"].shape == (2,)
     assert {float(share) for share in names["share"]["guided_backprop"]} == {1}
+    assert names["randomized"].layers == ("3", "0")
+    rows = [*table_of("metrics.md", "# The metrics"), *table_of("metrics.md", "## Checks of")]
+    assert sorted(row[0].strip("`") for row in rows) == sorted(METRICS)
 
 
 def test_the_page_on_sanity_checks():
