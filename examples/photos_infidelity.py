@@ -13,24 +13,16 @@ from functools import partial
 from pathlib import Path
 
 from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
+from shared_photos import load
 
 import captum_guided_ext as cg
 from captum_guided_ext.evaluation import InfidelityMetric, SensitivityMetric
 from captum_guided_ext.metrics import NoisyBaseline, SquareRemoval, UniformBall
-from captum_guided_ext.networks import load_network
 from captum_guided_ext.pictures import PictureDataset, open_data
 
 RADIUS = 0.2  # of the noise for sensitivity
 STD = RADIUS / 3**0.5  # a Gaussian as wide as uniform noise of that radius
 SQUARES = SquareRemoval((16, 32, 64, 96))  # up to a sixth of 227 x 227 pixels
-
-
-def load(folder):
-    """Return the network as it was trained: its pooling, and pictures of 227 pixels."""
-    file = folder / "squeezenet1_0_imagenet" / "squeezenet1_0_imagenet.pth"
-    network = load_network("squeezenet1_0", checkpoint=file, overrides={"crop": 227})
-    network.model.classifier[1].padding = (1, 1)
-    return network
 
 
 def methods_of(net, *, nt_samples, n_steps):
