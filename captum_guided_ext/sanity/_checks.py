@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from captum_guided_ext.evaluation import ScoredBatch
     from captum_guided_ext.metrics import EntropyRise, Randomization
 
-NOISE_SAMPLES = 8  # of the smoothed maps
+NOISE_SAMPLES = 4  # of the smoothed maps
 SMOOTH_MEASURE = "spearman_abs"
 _PICTURES = 4  # dimensions
 _NO_PICTURE = "the inputs are no pictures, (N, C, H, W)"

@@ -143,8 +143,8 @@ class Sanity(Result):
         first, *_, last = [*self.numbers.layers] * 2
         return (
             f"Curves: similarity to the map of the network as it was, as its layers are randomised "
-            f"one after the other, from {first} to {last}. Bands: 95 % intervals. Dotted: a random "
-            "map, the map's own values shuffled. Points: the dashed line is the threshold of the "
+            f"one after the other, from {first} to {last}. Bands: 95 % intervals, none for a "
+            "single draw. Dotted: a random map, the map's own values shuffled. Points: the dashed line is the threshold of the "
             f"sentences; the other class: {self.other}. "
             f"Preprocessing: {self.settings['preprocessing']['words']}."
         )
@@ -232,11 +232,11 @@ class Sanity(Result):
             yield "what it means", [f"- {one}" for one in self.sentences]
         yield "how to read it", [self._how_to_read()]
         if missing := self._missing():
+            first = {one["method"]: one["reason"] for one in reversed(missing)}  # the file has all
             said: dict[str, list[str]] = {}
-            for one in missing:
-                said.setdefault(one["reason"], []).append(one["method"])
-            words = {why: ", ".join(dict.fromkeys(of)) for why, of in said.items()}
-            lines = [f"numbers are missing for {of}: {why}" for why, of in words.items()]
+            for method, reason in first.items():
+                said.setdefault(reason, []).append(method)
+            lines = [f"numbers are missing for {', '.join(of)}: {why}" for why, of in said.items()]
             yield "without a number", lines[:_SHOWN]
         if self.collected.notes:
             yield "notes", list(self.collected.notes)[:_SHOWN]

@@ -77,7 +77,7 @@ def sanity(
     Numbers of the same seed are the same whatever the batch, as a benchmark's are. A run that was
     killed goes on, under ``torchrun`` batches are shared out, and what cannot be used is skipped
     and listed, all as in :func:`captum_guided_ext.benchmark`. Smoothed maps are compared at four
-    steps, in one draw, over eight noisy inputs each.
+    steps, in one draw, over four noisy inputs each.
 
     Without torchmetrics there is no SSIM, and a warning says so.
 

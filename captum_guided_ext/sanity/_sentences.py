@@ -83,10 +83,10 @@ def _all_layers(lines: Sequence[Line]) -> Iterator[str]:
 
 def _undecided(numbers: Numbers, lines: Sequence[Line]) -> Iterator[str]:
     if any(line.ranks[0] or line.ranks[-1] for line in lines):
-        drawn = counted(numbers.draws, "draw")
+        drawn = f"{counted(numbers.draws, 'draw')} {'does' if numbers.draws == 1 else 'do'}"
         yield (
-            f"{drawn} do{'es' if numbers.draws == 1 else ''} not decide what random layers leave of "
-            "the maps: the intervals hold the thresholds. Ask for more (--draws)."
+            f"{drawn} not decide what random layers leave of the maps: the intervals hold the "
+            "thresholds. Ask for more (--draws)."
         )
 
 
