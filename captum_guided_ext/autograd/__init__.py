@@ -21,7 +21,7 @@ from captum_guided_ext.autograd._recording import Call, modules_called
 from captum_guided_ext.autograd._rules import DECONVNET, GRADIENT, GUIDED, BackwardRule, as_rule
 from captum_guided_ext.autograd._scripts import is_module as is_scripted
 from captum_guided_ext.autograd._second_look import Buffers
-from captum_guided_ext.autograd._uses import Use, leaf_uses
+from captum_guided_ext.autograd._uses import Use, leaf_uses, memory_of, memory_used
 
 __all__ = [
     "DECONVNET",
@@ -43,6 +43,8 @@ __all__ = [
     "is_scripted",
     "leaf_uses",
     "listed",
+    "memory_of",
+    "memory_used",
     "modules_called",
     "rectifiers",
     "returning_tensors",

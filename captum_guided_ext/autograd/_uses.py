@@ -1,10 +1,18 @@
-"""Where in a forward pass the weights were used, read off the graph that it left."""
+"""Which weights were used: in a forward pass, read off the graph that it left; or by any code."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from captum_guided_ext.autograd._tensors import tensors_in
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
     from torch.autograd.graph import Node
 
@@ -47,3 +55,31 @@ def leaf_uses(output: Tensor) -> list[Use]:
                 seen.add(child)
                 waiting.append(child)
     return list(found.values())
+
+
+@contextmanager
+def memory_used() -> Iterator[set[int]]:
+    """Collect the addresses of all memory that operations of this thread take in the ``with`` block.
+
+    Those within a script count, too, and what is used without a call of its module.
+    """
+    with _Uses() as uses:
+        yield uses.memory
+
+
+class _Uses(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.memory: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        self.memory.update(map(memory_of, tensors_in((args, kwargs))))
+        return func(*args, **kwargs)
+
+
+def memory_of(tensor: Tensor) -> int:
+    """Return where the memory of a tensor begins, which views of it share; 0 if nobody can say."""
+    if tensor.layout is not torch.strided or not tensor.numel():
+        return 0
+    return tensor.untyped_storage().data_ptr()

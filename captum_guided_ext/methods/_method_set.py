@@ -17,7 +17,13 @@ from captum_guided_ext.attr import (
     named_maps,
     run_at_layer,
 )
-from captum_guided_ext.autograd import ForwardPass, check_finite, modules_called
+from captum_guided_ext.autograd import (
+    ForwardPass,
+    check_finite,
+    memory_of,
+    memory_used,
+    modules_called,
+)
 from captum_guided_ext.errors import ModelError, brief, warn_user
 from captum_guided_ext.methods._by_name import by_name
 from captum_guided_ext.methods._captum_methods import (
@@ -230,7 +236,7 @@ class MethodSet:
         """Return the same methods of a copy of the model.
 
         A method that goes on running the original, as a function around it does, has no map but
-        that reason: the calls of modules in its first run show it.
+        that reason: its first run shows it, by the modules it calls and the weights it reads.
 
         Args:
             model: The copy.
@@ -240,7 +246,9 @@ class MethodSet:
             name: method if isinstance(method, str) else copy.deepcopy(method, memo)
             for name, method in self._methods.items()
         }
-        return _Rebound(model, methods, self._layer, self.interpolate_mode, memo)
+        original: Any = self.model
+        memory = {memory_of(one) for one in (*original.parameters(), *original.buffers())} - {0}
+        return _Rebound(model, methods, self._layer, self.interpolate_mode, memo, memory)
 
     def _map_of(
         self, name: str, x: Tensor, arguments: Mapping[str, Any], seeds: Sequence[int]
@@ -273,9 +281,10 @@ class _Rebound(MethodSet):
         layer: FoundLayer | None,
         interpolate_mode: str,
         memo: dict[int, Any],
+        memory: set[int],
     ) -> None:
         super().__init__(model, methods, interpolate_mode=interpolate_mode)
-        self._memo = memo
+        self._memo, self._memory = memo, memory
         self._unwatched = set(self._functions)
         if layer is not None and layer.module is not None:
             is_part = id(layer.module) in memo
@@ -287,9 +296,9 @@ class _Rebound(MethodSet):
     ) -> Tensor:
         if name not in self._unwatched:
             return super()._map_of(name, x, arguments, seeds)
-        with modules_called() as called:
+        with modules_called() as called, memory_used() as used:
             found = super()._map_of(name, x, arguments, seeds)
-        if any(id(module) in self._memo for module in called):
+        if used & self._memory or any(id(module) in self._memo for module in called):
             raise _OtherModelError(
                 "it runs the network that it was made with, and cannot be asked about a copy of it "
                 "with other weights: make it a Captum Attribution of the module itself, not of a "

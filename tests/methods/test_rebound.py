@@ -114,6 +114,20 @@ def test_what_runs_the_original_is_refused_and_said():
         assert torch.equal(found["no model"], X * 2)
 
 
+def test_what_reads_weights_of_the_original_without_a_call_is_refused():
+    model, other, memo = pair()
+    first = model.features[0]
+    methods = {
+        "functional": ca.Saliency(lambda x: nn.functional.conv2d(x, first.weight).mean((2, 3))),
+        "forward": ca.Saliency(lambda x: model.last.forward(x.mean((2, 3)).repeat(1, 2))),
+        "values": lambda x, target: x * first.weight.detach().sum(),
+        "own weights": lambda x, target, weight=torch.ones(1): x * weight,
+    }
+    found, reasons = maps(MethodSet(model, methods).rebound(other, memo))
+    assert list(found) == ["own weights"]
+    assert all(NO_COPY in reason for reason in reasons.values())
+
+
 def test_the_layer_is_that_of_the_copy():
     model, other, memo = pair()
     given = MethodSet(model, ["grad_cam"], layer=model.features[0])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from captum_guided_ext.autograd import ForwardPass, leaf_uses
+from captum_guided_ext.autograd import ForwardPass, leaf_uses, memory_of
 from captum_guided_ext.errors import ModelError, brief, is_lack_of_memory
 from captum_guided_ext.metrics._utils.layers_in_order import (
     Layer,
@@ -75,7 +75,7 @@ class RandomizedCopy:
             raise ModelError(f"{self._kind} has weights of unknown shape: run it on an input first")
         if not parameters:
             raise ModelError(f"{self._kind} has no parameters, and so nothing to randomise")
-        self._memory = {_memory(one) for one in (*parameters, *inner.buffers()) if one.numel()}
+        self._memory = {memory_of(one) for one in (*parameters, *inner.buffers())} - {0}
         self.memo: dict[int, Any] = {}
         self.model = self._copied(inner)
         wrapper: Any = model
@@ -126,7 +126,7 @@ class RandomizedCopy:
         if not of_copy:
             ours = self.memo
             uses = [u._replace(leaf=ours[id(u.leaf)]) for u in uses if id(u.leaf) in ours]
-        if any(_memory(use.leaf) in self._memory for use in uses):
+        if any(memory_of(use.leaf) in self._memory for use in uses):
             raise ModelError(
                 f"a copy of {self._kind} uses weights of the original: one of its modules holds a "
                 "function that refers to another (a forward that was replaced, say). Make that a "
@@ -175,7 +175,7 @@ class RandomizedCopy:
                 f"({brief(error)})"
             ) from error
         theirs = (*copied.parameters(), *copied.buffers())
-        if copied is inner or any(_memory(one) in self._memory for one in theirs if one.numel()):
+        if copied is inner or any(memory_of(one) in self._memory for one in theirs):
             raise ModelError(
                 f"a deep copy of {self._kind} shares memory with it, and its weights are not to be "
                 "changed: a __deepcopy__ of one of its parts returns what it was given"
@@ -222,10 +222,6 @@ def _inside(model: nn.Module) -> nn.Module | None:
     if isinstance(model, nn.parallel.DistributedDataParallel):
         inside = model.module
     return inside if isinstance(inside, nn.Module) else None
-
-
-def _memory(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
 
 
 def _write(tensors: list[Tensor], values: Tensor) -> None:
