@@ -34,32 +34,39 @@ class Use(NamedTuple):
 def leaf_uses(output: Tensor) -> list[Use]:
     """Return the leaves that lead to ``output`` and require a gradient.
 
-    What was called to use them does not matter: a module, another module that reaches for the
-    weights of its parts, or a script.
+    The running mean that a batch norm took counts as one of them. What was called to use them does
+    not matter: a module, another module that reaches for the weights of its parts, or a script.
     """
     if output.grad_fn is None:
         return []
-    found: dict[Node, Use] = {}
+    found: dict[object, Use] = {}
     seen, waiting = {output.grad_fn}, [output.grad_fn]
     while waiting:
         node = waiting.pop()
+        mean = getattr(node, "_saved_running_mean", None)
+        if mean is not None:
+            _count(found, mean.data_ptr(), mean, node)
         for child, _ in node.next_functions:
             if child is None:
                 continue
             leaf = getattr(child, "variable", None)
             if leaf is not None:
-                number = node._sequence_nr()  # noqa: SLF001 - autograd has no other name for it
-                use = found.get(child, Use(leaf, number, number))
-                found[child] = Use(leaf, min(use.first, number), max(use.last, number))
+                _count(found, child, leaf, node)
             elif child not in seen:
                 seen.add(child)
                 waiting.append(child)
     return list(found.values())
 
 
+def _count(found: dict[object, Use], key: object, leaf: Tensor, node: Node) -> None:
+    number = node._sequence_nr()  # noqa: SLF001 - autograd has no other name for it
+    use = found.get(key, Use(leaf, number, number))
+    found[key] = Use(leaf, min(use.first, number), max(use.last, number))
+
+
 @contextmanager
 def memory_used() -> Iterator[set[int]]:
-    """Collect the addresses of all memory that operations of this thread take in the ``with`` block.
+    """Collect the addresses of the memory that operations of this thread take in the block.
 
     Those within a script count, too, and what is used without a call of its module.
     """

@@ -116,12 +116,12 @@ def test_what_runs_the_original_is_refused_and_said():
 
 def test_what_reads_weights_of_the_original_without_a_call_is_refused():
     model, other, memo = pair()
-    first = model.features[0]
+    first, own = model.features[0], torch.ones(1)
     methods = {
         "functional": ca.Saliency(lambda x: nn.functional.conv2d(x, first.weight).mean((2, 3))),
         "forward": ca.Saliency(lambda x: model.last.forward(x.mean((2, 3)).repeat(1, 2))),
         "values": lambda x, target: x * first.weight.detach().sum(),
-        "own weights": lambda x, target, weight=torch.ones(1): x * weight,
+        "own weights": lambda x, target: x * own,
     }
     found, reasons = maps(MethodSet(model, methods).rebound(other, memo))
     assert list(found) == ["own weights"]

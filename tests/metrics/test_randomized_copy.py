@@ -140,6 +140,49 @@ def test_parametrised_weights_belong_to_their_module():
     assert not torch.equal(found.model[0].weight, model[0].weight)
 
 
+class FrozenNorm(nn.Module):
+    """As the one of torchvision and its like."""
+
+    def __init__(self, features):
+        super().__init__()
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            self.register_buffer(name, torch.rand(features) + 0.5)
+
+    def forward(self, x):
+        scale = self.weight * (self.running_var + 1e-5).rsqrt()
+        return x * scale + (self.bias - self.running_mean * scale)
+
+
+def plain_norm(features):
+    norm = nn.BatchNorm1d(features, affine=False)
+    norm.running_mean.uniform_()
+    norm.running_var.uniform_(0.5, 1.5)
+    return norm
+
+
+@each_way
+@pytest.mark.parametrize("norm", [FrozenNorm, plain_norm])
+@pytest.mark.parametrize("order", ["cascading", "bottom_up"])
+@pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated")
+def test_norms_without_parameters_are_layers(norm, order, way):
+    model = seeded(lambda: nn.Sequential(nn.Linear(5, 4), norm(4), nn.ReLU(), nn.Linear(4, 3)))
+    for one in (model, torch.jit.script(model)):
+        with nothing_changed(one):
+            found = made(one, order=order, way=way)
+            assert found.layers == (("3", "1", "0") if order == "cascading" else ("0", "1", "3"))
+            found.randomize("1", 0)
+        before, after = model[1].state_dict(), found.model.state_dict()
+        for name in before.keys() - {"num_batches_tracked"}:
+            assert not torch.equal(after[f"1.{name}"], before[name]), name
+            assert not after[f"1.{name}"].requires_grad
+
+
+def test_a_norm_that_leads_nowhere_is_no_layer():
+    model = seeded(Backwards)
+    model.auxiliary = nn.Sequential(model.auxiliary, plain_norm(3))
+    assert layers(model) == ("last", "middle", "first")
+
+
 def test_a_single_layer_goes_by_its_class():
     assert layers(seeded(lambda: nn.Linear(5, 3))) == ("Linear",)
 

@@ -118,10 +118,11 @@ def parameter_randomization(
     and in which order they are used, is read off a forward pass; it does not depend on the order of
     registration. A module whose weights are used without a call of it has its place, too. Tied
     weights are randomised once, with the layer that comes first; a batch norm's running statistics
-    with its weight and bias. What the re-initialisation would leave as it is, as a batch norm that
-    was never trained, is no step. The parameters of the model itself are a layer with the name of
-    its class. What is drawn does not depend on the order: when all layers are randomised, cascading
-    and bottom_up have come to the same weights.
+    with its weight and bias, which may be buffers, as in a frozen one, or missing. What the
+    re-initialisation would leave as it is, as a batch norm that was never trained, is no step. The
+    parameters of the model itself are a layer with the name of its class. What is drawn does not
+    depend on the order: when all layers are randomised, cascading and bottom_up have come to the
+    same weights.
 
     Args:
         model: An ``nn.Module``; one that was compiled or wrapped is opened where that is needed.

@@ -26,7 +26,7 @@ class Weight:
         copies: All that are to be written: several, where the user's modules share its memory.
         owner: The module of the copy that holds it.
         attribute: Under which name.
-        first: When it was first used in the forward pass; a buffer, never.
+        first: When it was first used in the forward pass; a variance that is a buffer, never.
         last: When it was last used.
     """
 
@@ -113,10 +113,18 @@ def is_number(tensor: Tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
 
 
+def frozen_norm(module: nn.Module) -> dict[str, Tensor]:
+    """Return the buffers of a batch norm that holds its weight among them; of others, nothing."""
+    buffers = dict(module.named_buffers(recurse=False))
+    names = ("weight", "bias", *STATISTICS)
+    return {n: buffers[n] for n in names if n in buffers} if set(names) <= set(buffers) else {}
+
+
 def _own(module: nn.Module) -> dict[str, Tensor]:
     """Return a module's own parameters and learnt statistics by name."""
     found: dict[str, Tensor] = dict(module.named_parameters(recurse=False))
     found |= {n: b for n, b in module.named_buffers(recurse=False) if n in STATISTICS}
+    found |= frozen_norm(module)
     return {name: one for name, one in found.items() if is_number(one) and one.numel()}
 
 

@@ -16,6 +16,7 @@ from captum_guided_ext.errors import ModelError, brief, is_lack_of_memory
 from captum_guided_ext.metrics._utils.layers_in_order import (
     Layer,
     Weight,
+    frozen_norm,
     is_number,
     layers_in_order,
     paired_weights,
@@ -93,7 +94,9 @@ class RandomizedCopy:
     @contextmanager
     def traceable(self) -> Iterator[None]:
         """Let forward passes in the ``with`` block show which weights they use, frozen ones too."""
-        parameters = [one for one in self.model.parameters() if is_number(one)]
+        parameters: list[Tensor] = [one for one in self.model.parameters() if is_number(one)]
+        for module in self.model.modules():
+            parameters += frozen_norm(module).values()
         required = [one.requires_grad for one in parameters]
         for one in parameters:
             one.requires_grad_()
