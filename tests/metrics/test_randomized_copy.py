@@ -446,6 +446,17 @@ class Detached(nn.Linear):
         return x.sum(1, keepdim=True) * self.weight.detach().sum()
 
 
+class Listed(nn.Module):
+    """Holds its layers where no module looks for them."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.last = [nn.Linear(5, 4)], nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.last(self.hidden[0](x).relu())
+
+
 def replaced():
     """Return a network whose forward is a function around the network itself."""
     model = Dense()
@@ -463,6 +474,7 @@ REFUSED = {
     "no real copy": (Held, "a deep copy of Held shares memory with it"),
     "part that is no copy": (lambda: nn.Sequential(Held()), "a deep copy of Sequential shares"),
     "nothing leads there": (lambda: Detached(5, 3), "no parameter of Detached leads to its output"),
+    "not among its parameters": (Listed, r"Listed uses weights that are not among its parameters"),
     "a forward that was replaced": (replaced, "a copy of Dense uses weights of the original"),
 }  # fmt: skip
 

@@ -123,7 +123,8 @@ class RandomizedCopy:
             of_copy: Whether it is the copy's. Default: True.
 
         Raises:
-            ModelError: if there is none, or if the copy runs parts of the model itself.
+            ModelError: if there is none, if the copy runs parts of the model itself, or if it uses
+                weights that are not among its parameters.
         """
         uses = leaf_uses(output)
         if not of_copy:
@@ -134,6 +135,16 @@ class RandomizedCopy:
                 f"a copy of {self._kind} uses weights of the original: one of its modules holds a "
                 "function that refers to another (a forward that was replaced, say). Make that a "
                 "method or a module"
+            )
+        own = {memory_of(one) for one in self.model.parameters()}
+        strange = [one.leaf for one in uses if isinstance(one.leaf, nn.Parameter)]
+        strange = [one for one in strange if memory_of(one) not in own]
+        if strange:
+            raise ModelError(
+                f"{self._kind} uses weights that are not among its parameters, the first of shape "
+                f"{tuple(strange[0].shape)}, and they would stay as they are: make what holds them "
+                "an attribute of a module, or an entry of nn.ModuleList or nn.ParameterList and "
+                "not of a list"
             )
         found = layers_in_order(self._weights, uses, self._kind, from_input=order == "bottom_up")
         if not found:
