@@ -12,8 +12,7 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
-from shared_photos import arguments, load, photos, print_table
+from shared_photos import arguments, load, photos, print_table, save_small
 
 import captum_guided_ext as cg
 from captum_guided_ext.metrics import class_sensitivity, pointing_game, relevance_mass
@@ -21,7 +20,7 @@ from captum_guided_ext.metrics import class_sensitivity, pointing_game, relevanc
 METHODS = ("gradient", "input_x_gradient", "guided_backprop", "grad_cam", "guided_grad_cam")
 ELEPHANT, ZEBRA = slice(0, 113), slice(114, 227)  # columns: it stands on the left, it on the right
 ANIMALS = {"zebra": (340, ZEBRA), "elephant": (386, ELEPHANT)}  # classes of ImageNet
-COLUMNS = {"photo": "photo", "gradient": "gradient", "guided_backprop": "guided backprop",
+COLUMNS = {"gradient": "gradient", "guided_backprop": "guided backprop",
            "grad_cam": "Grad-CAM", "guided_grad_cam": "guided Grad-CAM"}  # fmt: skip
 
 
@@ -32,28 +31,24 @@ def mask_of(x, columns):
     return mask
 
 
-def draw(x, maps, correlations, file):
-    """Draw the photo and both classes' maps, with their rank correlation below."""
-    figure = Figure(figsize=(8, 3.5), layout="constrained")
+def draw(maps, correlations, file):
+    """Draw both classes' maps, with their rank correlation below; the photo is not ours to show."""
+    figure = Figure(figsize=(8, 4.3), layout="constrained")
     grid = figure.subplots(len(ANIMALS), len(COLUMNS))
-    photo = x[0].permute(1, 2, 0).numpy()
     for place, animal in enumerate(ANIMALS):
         for axes, (name, title) in zip(grid[place], COLUMNS.items(), strict=True):
-            if name == "photo":
-                axes.imshow((photo - photo.min()) / (photo.max() - photo.min()))
-                axes.set_ylabel(f"for “{animal}”")
-            else:
-                strength = maps[animal][name][0].abs().sum(dim=0)
-                axes.imshow((strength / strength.quantile(0.995)).numpy(), vmax=1, cmap="gray_r")
+            strength = maps[animal][name][0].abs().sum(dim=0)
+            axes.imshow((strength / strength.quantile(0.995)).numpy(), vmax=1, cmap="gray_r")
+            axes.axvline(ELEPHANT.stop, color="0.4", linestyle=":", linewidth=1)
             axes.set(xticks=[], yticks=[])
             if place == 0:
                 axes.set_title(title, fontsize=9)
-            elif name in correlations:
+            else:
                 axes.set_xlabel(f"rank correlation {correlations[name]:.2f}", fontsize=8)
-    figure.savefig(file, dpi=100)
-    with Image.open(file) as drawn:
-        small = drawn.convert("RGB").quantize(128)
-    small.save(file, optimize=True)
+        grid[place][0].set_ylabel(f"for “{animal}”")
+    words = "left of the dotted line stands the elephant, right of it the zebra"
+    figure.supxlabel(words, fontsize=8)
+    save_small(figure, file, dpi=100)
 
 
 def main():
@@ -84,7 +79,7 @@ def main():
         ],
     )
     if not given.quick:
-        draw(x, maps, correlations, given.output)
+        draw(maps, correlations, given.output)
 
 
 if __name__ == "__main__":

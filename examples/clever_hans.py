@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from shared_photos import save_small
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -178,7 +179,7 @@ def main():
         picture, maps = some[0].panels()  # without the regions' names, which would hide the tag
         rows.append((PicturePanel("cat", picture.picture), [maps[METHODS.index(m)] for m in DRAWN]))
     title = "A cat with a tag: what each network's answer rests on"
-    draw_maps(rows, title=title, row_titles=names).savefig(arguments.output, dpi=60)
+    save_small(draw_maps(rows, title=title, row_titles=names), arguments.output, dpi=75)
 
 
 if __name__ == "__main__":

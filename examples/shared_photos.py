@@ -1,9 +1,10 @@
-"""What several examples have in common: SqueezeNet, the shared photos, and tables."""
+"""What several examples have in common: SqueezeNet, the shared photos, tables and figures."""
 
 import argparse
 from pathlib import Path
 
 import torch
+from PIL import Image
 from scipy import stats
 
 from captum_guided_ext.networks import load_network
@@ -40,6 +41,14 @@ def print_table(header, rows):
     """Print a table as pages show it."""
     for row in (header, ["---"] * len(header), *rows):
         print("| " + " | ".join(map(str, row)) + " |")
+
+
+def save_small(figure, file, dpi):
+    """Write a figure for a page, in 128 colours, which maps and letters can do with."""
+    figure.savefig(file, dpi=dpi)
+    with Image.open(file) as drawn:
+        small = drawn.convert("RGB").quantize(128)
+    small.save(file, optimize=True)
 
 
 def arguments(doc, *, quick):

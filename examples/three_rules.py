@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from shared_photos import save_small
 
 import captum_guided_ext as cg
 from captum_guided_ext.demo import CATEGORIES, PictureWorld, load_demo_network, prepare
@@ -60,7 +61,7 @@ def draw(picture, maps, file):
         "positive, blue is negative.",
         fontsize=9,
     )
-    figure.savefig(file, dpi=100, pil_kwargs={"optimize": True})
+    save_small(figure, file, dpi=100)
 
 
 def main():

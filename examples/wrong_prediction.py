@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from shared_photos import save_small
 from torch.nn.functional import avg_pool2d
 
 import captum_guided_ext as cg
@@ -161,7 +162,7 @@ def main():
             titles.append(f"{name}: {one.target.name} ({one.target.probability:.1%})")
     title = "What an answer rests on"
     figure = draw_maps(panels, title=title, row_titles=titles, caption=wrong.caption)
-    figure.savefig(arguments.output, dpi=50)
+    save_small(figure, arguments.output, dpi=75)
 
 
 if __name__ == "__main__":
