@@ -485,3 +485,41 @@ def test_what_cannot_be_randomised_is_refused_in_one_line(build, words):
     with pytest.raises(ModelError, match=words) as error:
         made(build())
     assert "\n" not in str(error.value)
+
+
+class Hidden(nn.Module):
+    """Uses a layer in a way that autograd does not see; ``how`` says whether it matters."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.first, self.hidden, self.last = (nn.Linear(5, 5) for _ in range(3))
+        self.how = how
+
+    def forward(self, x):
+        x = self.first(x).relu()
+        if self.how == "detached":
+            x = F.linear(x, self.hidden.weight.detach())
+        elif self.how == "no_grad":
+            with torch.no_grad():
+                scale = self.hidden(x).sigmoid()
+            x = x * scale
+        elif self.how == "noisy":
+            x = x + torch.rand_like(x)
+        return self.last(x)
+
+
+@pytest.mark.parametrize("how", ["detached", "no_grad"])
+def test_weights_that_autograd_does_not_see_and_that_matter_are_refused(how):
+    model = seeded(lambda: Hidden(how))
+    with (
+        nothing_changed(model),
+        pytest.raises(ModelError, match=r"depends on weights .* among hidden\.weight, hidden\.b"),
+    ):
+        layers(model)
+
+
+@pytest.mark.parametrize("how", ["unused", "noisy"])
+def test_weights_that_do_not_matter_are_left_out_and_put_back(how):
+    found = made(seeded(lambda: Hidden(how)))
+    assert found.layers == ("last", "first")
+    assert torch.equal(found.model.hidden.weight, seeded(lambda: Hidden(how)).hidden.weight)

@@ -67,7 +67,7 @@ def paired_weights(original: nn.Module, copied: nn.Module) -> list[Weight]:
         ours_own = _own(ours)
         for attribute, tensor in _own(theirs).items():
             mine = ours_own[attribute]
-            copies = by_memory.setdefault(_identity(tensor), [])
+            copies = by_memory.setdefault(identity_of(tensor), [])
             if not any(mine is one for one in copies):
                 copies.append(mine)
             name = _plain(f"{module_name}.{attribute}".lstrip("."), original)
@@ -102,9 +102,9 @@ def layers_in_order(
         else:
             name = max(left, key=lambda one: left[one].last())
         found[name] = left.pop(name)
-        taken = {_identity(weight.original) for weight in found[name].weights}
+        taken = {identity_of(weight.original) for weight in found[name].weights}
         for other in left.values():  # of what is tied, each keeps what is left of its own
-            other.weights = [w for w in other.weights if _identity(w.original) not in taken]
+            other.weights = [w for w in other.weights if identity_of(w.original) not in taken]
     return found
 
 
@@ -128,7 +128,7 @@ def _own(module: nn.Module) -> dict[str, Tensor]:
     return {name: one for name, one in found.items() if is_number(one) and one.numel()}
 
 
-def _identity(tensor: Tensor) -> object:
+def identity_of(tensor: Tensor) -> object:
     """Return what two tensors that are the same numbers in memory have in common."""
     return tensor.data_ptr(), tuple(tensor.shape), tensor.stride()
 

@@ -17,6 +17,7 @@ from captum_guided_ext.metrics._utils.layers_in_order import (
     Layer,
     Weight,
     frozen_norm,
+    identity_of,
     is_number,
     layers_in_order,
     paired_weights,
@@ -30,7 +31,7 @@ from captum_guided_ext.metrics._utils.reinitialization import (
 from captum_guided_ext.sampling import Draws
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 Order: TypeAlias = Literal["cascading", "bottom_up", "independent"]
 ORDERS: tuple[Order, ...] = ("cascading", "bottom_up", "independent")
@@ -85,6 +86,7 @@ class RandomizedCopy:
             wrapper = _inside(wrapper)
         self._weights = paired_weights(inner, self.model)
         self._layers: dict[str, Layer] = {}
+        self._unseen: list[Weight] = []
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -152,6 +154,12 @@ class RandomizedCopy:
                 f"no parameter of {self._kind} leads to its output, as autograd sees it: they are "
                 "unused, or detached inside the model"
             )
+        seen = {identity_of(w.original) for layer in found.values() for w in layer.weights}
+        self._unseen = [
+            w
+            for w in self._weights
+            if identity_of(w.original) not in seen and (w.original != w.original.flatten()[0]).any()
+        ]
         self._layers = {n: layer for n, layer in found.items() if self._changes(n, layer)}
         if not self._layers:
             raise ModelError(
@@ -163,7 +171,40 @@ class RandomizedCopy:
         """Find the layers by one forward pass of the copy (see :meth:`find_layers`)."""
         with self.traceable(), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # whoever explains the model says them
-            self.find_layers(ForwardPass(self.model, inputs, further).output, order)
+            output = ForwardPass(self.model, inputs, further).output
+            self.find_layers(output, order)
+            self.check_unseen(lambda: ForwardPass(self.model, inputs, further).output, output)
+
+    def check_unseen(self, run: Callable[[], Tensor], output: Tensor) -> None:
+        """Raise if weights that autograd does not see matter to the output: they would stay.
+
+        Costs nothing where all of them are seen, else two forward passes. A model that gives
+        another output each time cannot be asked.
+
+        Args:
+            run: Runs the copy once more.
+            output: What it gave before.
+
+        Raises:
+            ModelError: for weights that are detached, say, or used under ``no_grad``.
+        """
+        if not self._unseen or not torch.equal(run(), output):
+            return
+        try:
+            for weight in self._unseen:
+                generator = self._draws(weight.name).generator(0, 0, _CPU)
+                _write(weight.copies, permuted(weight.original.detach().cpu(), generator))
+            matters = not torch.equal(run(), output)
+        finally:
+            for weight in self._unseen:
+                _write(weight.copies, weight.original)
+        if matters:
+            names = ", ".join(weight.name for weight in self._unseen[:3])
+            raise ModelError(
+                f"the output of {self._kind} depends on weights that autograd does not see "
+                f"(detached, or used under no_grad), among {names}: they would stay as they are. "
+                "Use them with autograd on, and freeze them by requires_grad_(False)"
+            )
 
     def randomize(self, layer: str, draw: int) -> None:
         """Draw the weights of a layer anew, from those of the model, whatever they are now."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from captum_guided_ext import _captum
-from captum_guided_ext.autograd import Buffers
+from captum_guided_ext.autograd import Buffers, ForwardPass
 from captum_guided_ext.errors import nearest
 from captum_guided_ext.methods import floor_maps
 from captum_guided_ext.metrics._utils.randomized_copy import ORDERS, Order, RandomizedCopy
@@ -240,6 +240,9 @@ class RandomizedMaps:
             forward_pass = self._methods.forward_pass(x, further)
             if not self._copy.layers:
                 self._copy.find_layers(forward_pass.output, self._plan.order)
+                self._copy.check_unseen(
+                    lambda: ForwardPass(self._copy.model, x, further).output, forward_pass.output
+                )
             seeds = self._methods.seeds(self._seed, images, samples)
             return self._methods.maps(forward_pass, target, seeds, further)
         finally:
