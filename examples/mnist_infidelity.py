@@ -3,7 +3,7 @@
 Trains a small network on 8,000 digits, then scores methods on digits it never saw. The network
 calls F.relu as a function, as the paper's does: code that looks for nn.ReLU modules finds none, and
 what it calls guided backprop is the gradient. Both ways are computed here. Stopped and started
-again, the scoring goes on where it was. Its numbers beside the paper's are in README.md here.
+again, the scoring goes on where it was. Its numbers beside the paper's are in results.md here.
 
 Run: python examples/mnist_infidelity.py
 """
@@ -17,6 +17,7 @@ import captum.attr
 import torch
 import torch.nn.functional as F
 from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
+from shared_photos import data_folder
 from torch import nn
 from torch.utils.data import TensorDataset
 from torchvision.transforms.functional import to_tensor
@@ -159,7 +160,7 @@ def main():
     """Train, score, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--data", type=Path, default=Path("../shared/data/mnist"), help="MNIST's test files")
+    add("--data", type=data_folder, default="../shared/data/mnist", help="MNIST's test files")
     add("--output", type=Path, default=Path("captum-guided-output/mnist"), help="for the results")
     add("--limit", type=int, default=50, help="held-out digits that are scored")
     add("--samples", type=int, default=2000, help="noisy baselines for each digit's infidelity")

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
-from shared_photos import load
+from shared_photos import data_folder, load
 
 import captum_guided_ext as cg
 from captum_guided_ext.evaluation import InfidelityMetric, SensitivityMetric
@@ -52,7 +52,7 @@ def main():
     """Say what is predicted, score, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--data", type=Path, default=Path("../shared/data"), help="photos and weights")
+    add("--data", type=data_folder, default="../shared/data", help="photos and weights")
     add("--output", type=Path, default=Path("captum-guided-output/photos"), help="for the results")
     add("--samples", type=int, default=100, help="perturbed photos for each infidelity")
     add("--quick", action="store_true", help="a few seconds and one photo, to see that it runs")

@@ -11,6 +11,13 @@ from captum_guided_ext.networks import load_network
 from captum_guided_ext.pictures import PictureDataset, open_data
 
 
+def data_folder(path):
+    """Return the folder that ``--data`` names; one line says where there is none."""
+    if not Path(path).is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {path}; name the shared data's place")
+    return Path(path)
+
+
 def load(folder):
     """Return the network as it was trained: its pooling, and pictures of 227 pixels."""
     file = folder / "squeezenet1_0_imagenet" / "squeezenet1_0_imagenet.pth"
@@ -55,6 +62,6 @@ def arguments(doc, *, quick):
     """Read the command line: where the data is, and whether it is only to be seen that it runs."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     add = parser.add_argument
-    add("--data", type=Path, default=Path("../shared/data"), help="photos and weights")
+    add("--data", type=data_folder, default="../shared/data", help="photos and weights")
     add("--quick", action="store_true", help=quick)
     return parser

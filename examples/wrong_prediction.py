@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from shared_photos import save_small
+from shared_photos import data_folder, load, save_small
 from torch.nn.functional import avg_pool2d
 
 import captum_guided_ext as cg
@@ -32,14 +32,6 @@ PARTS = {  # what is where, as seen by us: left, top, right, bottom, in the phot
     "trunk": (52, 106, 82, 142),
     "body, legs": (0, 36, 45, 182),
 }
-
-
-def load(folder):
-    """Return the network as it was trained: its pooling, and pictures of 227 pixels."""
-    file = folder / "squeezenet1_0_imagenet" / "squeezenet1_0_imagenet.pth"
-    network = cg.load_network("squeezenet1_0", checkpoint=file, overrides={"crop": SEEN})
-    network.model.classifier[1].padding = (1, 1)
-    return network
 
 
 def chances(network, inputs):
@@ -129,7 +121,7 @@ def main():
     """Explain both views, change them, draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--data", type=Path, default=Path("../shared/data"), help="photos and weights")
+    add("--data", type=data_folder, default="../shared/data", help="photos and weights")
     add("--quick", action="store_true", help="few places, to see that it runs")
     add("--output", type=Path, default=Path(__file__).parent / "wrong_prediction.png")
     arguments = parser.parse_args()

@@ -154,6 +154,23 @@ def test_the_z_plus_rule_is_that_of_the_paper(example):
     torch.testing.assert_close(gradient * x.detach(), expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["adebayo_2018", "class_sensitivity", "mnist_infidelity", "nie_2018", "photos_infidelity",
+     "sixt_2020", "wrong_prediction"],
+)  # fmt: skip
+def test_an_example_says_in_a_line_that_its_data_is_missing(
+    name, example, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [name])
+    with pytest.raises(SystemExit) as ended:
+        example(name)["main"]()
+    assert ended.value.code == 2
+    *_, said = capsys.readouterr().err.splitlines()
+    assert "error: argument --data: there is no folder ../shared/data" in said
+
+
 def test_an_interval_is_students(example):
     write = example("shared_photos")["estimate"]
     assert write([1, 2, 3]) == "2.00 ± 2.48"  # 4.303 · 1 / √3
