@@ -162,10 +162,13 @@ def main():
     """Train both networks, ask them, ask the methods."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--quick", action="store_true", help="few pictures, to see that it runs")
+    add("--quick", action="store_true", help="few pictures, to see that it runs; no figure")
     add("--seed", type=int, default=0, help="of the networks' first weights")
-    add("--output", type=Path, default=Path(__file__).parent / "clever_hans.png")
+    add("--output", type=Path, help="the figure (default: beside this file; if quick, none)")
     arguments = parser.parse_args()
+    figure = arguments.output
+    if figure is None and not arguments.quick:
+        figure = Path(__file__).with_suffix(".png")
     learned, tested, epochs = (240, 36, 10) if arguments.quick else (2400, 600, 6)
     images, labels, _ = draw(learned, seed=11)
     unseen, truth, faces = draw(tested, seed=12)
@@ -174,12 +177,14 @@ def main():
     nets = [train(data, labels, epochs, arguments.seed) for data in (worn, images)]
     show_answers(nets, unseen, tagged, truth)
     with_and_without = show_maps(nets, tagged[cats], faces[cats])
+    if figure is None:
+        return
     names, rows = ["learned with the tag", "retrained without"], []
     for some in with_and_without:
         picture, maps = some[0].panels()  # without the regions' names, which would hide the tag
         rows.append((PicturePanel("cat", picture.picture), [maps[METHODS.index(m)] for m in DRAWN]))
     title = "A cat with a tag: what each network's answer rests on"
-    save_small(draw_maps(rows, title=title, row_titles=names), arguments.output, dpi=75)
+    save_small(draw_maps(rows, title=title, row_titles=names), figure, dpi=75)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The worked examples show what their page says they show, on smaller settings."""
 
 import re
+import runpy
 
 import pytest
 from places import ROOT, needs
@@ -46,6 +47,28 @@ def test_a_tag_is_learned_and_the_maps_say_so(tmp_path):
     for floor in ("edges", "constant_map", "random_map"):
         assert shares[floor][0] == shares[floor][2]
     assert shares["constant_map"][0].startswith(f"{16**2 / 96**2:.3f} ")
+
+
+def test_the_page_keeps_its_figure_where_the_example_is_only_seen_to_run(monkeypatch):
+    path = ROOT / "examples" / "clever_hans.py"
+    monkeypatch.syspath_prepend(path.parent)
+    main = runpy.run_path(str(path))["main"]
+    drawn = []
+
+    def save(_, file, **__):
+        drawn.append(file)
+
+    def nothing(*_, **__):
+        return []
+
+    parts = ("train", "show_answers", "show_maps")
+    main.__globals__.update(dict.fromkeys(parts, nothing), draw_maps=nothing, save_small=save)
+    monkeypatch.setattr("sys.argv", ["clever_hans", "--quick"])
+    main()
+    assert not drawn
+    monkeypatch.setattr("sys.argv", ["clever_hans", "--quick", "--output", "here.png"])
+    main()
+    assert [str(file) for file in drawn] == ["here.png"]
 
 
 @needs("squeezenet1_0_imagenet")
