@@ -153,7 +153,8 @@ def main():
             panels.append((PicturePanel("the parts", blank, drawn.outlines), maps[3:]))
             titles.append(f"{name}: {one.target.name} ({one.target.probability:.1%})")
     title = "What an answer rests on"
-    figure = draw_maps(panels, title=title, row_titles=titles, caption=wrong.caption)
+    caption = f"Here over white: the photo is not ours to pass on. {wrong.caption}"
+    figure = draw_maps(panels, title=title, row_titles=titles, caption=caption)
     save_small(figure, arguments.output, dpi=75)
 
 
