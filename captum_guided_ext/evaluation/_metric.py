@@ -110,7 +110,9 @@ class ScoredBatch:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # said of the unperturbed inputs already
             forward_pass = self.methods.forward_pass(xs, further)
-            maps, reasons = self.methods.maps(forward_pass, arguments["target"], seeds, further)
+            maps, reasons = self.methods.maps(
+                forward_pass, arguments["target"], seeds, further, warn_if_zero=False
+            )
         maps |= floor_maps(xs, self.seed, self.images, samples)
         nothing = torch.full_like(xs, torch.nan)
         return (

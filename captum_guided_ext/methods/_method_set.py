@@ -193,6 +193,8 @@ class MethodSet:
         target: TargetType,
         seeds: Mapping[str, Sequence[int]],
         additional_forward_args: object = None,
+        *,
+        warn_if_zero: bool = True,
     ) -> tuple[dict[str, Tensor], dict[str, str]]:
         """Return the map of each method, and the reason of each that has none.
 
@@ -201,6 +203,7 @@ class MethodSet:
             target: As in Captum; a bad one is an error of no method.
             seeds: Of each example, by method, for those that draw from a global generator.
             additional_forward_args: The model's further arguments, for methods of Captum's form.
+            warn_if_zero: As in ``named_maps``. Default: True.
 
         Returns:
             Maps of the input's shape (Grad-CAM's with one channel), without a graph, and reasons in
@@ -213,6 +216,7 @@ class MethodSet:
             self._named(METHODS),
             interpolate_mode=self.interpolate_mode,
             no_layer="" if self._layer is None else self._layer.reason,
+            warn_if_zero=warn_if_zero,
             collected=(ValueError,),
         )
         maps = {self._name_of(method): one.detach() for method, one in found.items()}

@@ -84,6 +84,7 @@ def named_maps(
     *,
     interpolate_mode: str = "bilinear",
     no_layer: str = "",
+    warn_if_zero: bool = True,
     collected: tuple[type[ValueError], ...] = (NoRectifierError, OpaqueGraphError),
 ) -> tuple[dict[str, Tensor], dict[str, ValueError]]:
     """Return the maps of several methods, each backward pass run once.
@@ -94,6 +95,8 @@ def named_maps(
         methods: Names from :data:`METHODS`. Default: all of them.
         interpolate_mode: How a Grad-CAM is laid over the input. Default: "bilinear".
         no_layer: Why the forward pass has no layer, for :data:`LAYER_METHODS`. Default: it has one.
+        warn_if_zero: Warn of a map under a rule that is zero everywhere; why it is takes further
+            backward passes. Default: True.
         collected: Errors that are returned with the method they belong to; others are raised.
             Default: those of a method that does not apply to this network.
 
@@ -110,7 +113,8 @@ def named_maps(
 
     @cache
     def gradient(rule: BackwardRule) -> Tensor:
-        return forward_pass.input_gradients(rule, target, warn_if_zero=not rule.is_gradient)[0]
+        warns = warn_if_zero and not rule.is_gradient
+        return forward_pass.input_gradients(rule, target, warn_if_zero=warns)[0]
 
     @cache
     def cam() -> Tensor:

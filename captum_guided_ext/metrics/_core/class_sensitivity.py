@@ -157,13 +157,21 @@ def sample_class_sensitivity(
         compared = _classes(forward_pass, other)
     seeds = methods.seeds(seed, images, [0])
 
-    def explained(classes: Tensor) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
-        return methods.maps(forward_pass, classes.tolist(), seeds, additional_forward_args)
+    def explained(
+        classes: Tensor, *, warn_if_zero: bool
+    ) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
+        return methods.maps(
+            forward_pass,
+            classes.tolist(),
+            seeds,
+            additional_forward_args,
+            warn_if_zero=warn_if_zero,
+        )
 
-    first, whys = (original, {}) if original is not None else explained(asked)
+    first, whys = (original, {}) if original is not None else explained(asked, warn_if_zero=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said of the target's maps already
-        second, other_whys = explained(compared)
+        second, other_whys = explained(compared, warn_if_zero=False)
     whys = {**other_whys, **whys}
     values, reasons = {}, {}
     for name in methods.names:

@@ -214,7 +214,7 @@ class RandomizedMaps:
         reasons: dict[str, str] = {}
         for start in range(0, samples, at_once):
             block = range(start, min(start + at_once, samples))
-            maps, why = self._maps_of(rows, block)
+            maps, why = self._maps_of(rows, block, warn_if_zero=number == 0)
             reasons |= why
             for name, one in maps.items():
                 mean = widened(one).reshape(examples, len(block), *one.shape[1:]).sum(1) / samples
@@ -225,7 +225,7 @@ class RandomizedMaps:
         return {name: one for name, one in sums.items() if name not in reasons}, reasons
 
     def _maps_of(
-        self, rows: slice, samples: Sequence[int]
+        self, rows: slice, samples: Sequence[int], *, warn_if_zero: bool
     ) -> tuple[dict[str, Tensor], dict[str, str]]:
         """Return the maps of so many inputs of each example, made by one forward pass."""
         target, further = (
@@ -244,7 +244,9 @@ class RandomizedMaps:
                     lambda: ForwardPass(self._copy.model, x, further).output, forward_pass.output
                 )
             seeds = self._methods.seeds(self._seed, images, samples)
-            return self._methods.maps(forward_pass, target, seeds, further)
+            return self._methods.maps(
+                forward_pass, target, seeds, further, warn_if_zero=warn_if_zero
+            )
         finally:
             buffers.put_back()  # which a forward pass in training mode writes to
 
