@@ -10,10 +10,11 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from captum_guided_ext.output import counted
+from captum_guided_ext.sampling import FEWEST
 from captum_guided_ext.sanity._numbers import RANKS, SSIM, Line, Number, Numbers, number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 LARGE = 0.5
 """A large correlation (Cohen 1988, p. 80)."""
@@ -47,21 +48,21 @@ def _last_layer(lines: Sequence[Line], layers: Sequence[str]) -> Iterator[str]:
     kept = _those(found, lambda one: one.is_at_least(LARGE))
     lost = _those(found, lambda one: one.is_below(LARGE))
     head = (
-        f"With {layers[0]} random, the classes mean nothing any more"
+        f"With {layers[0]} random, the classes mean nothing any more, and"
         if len(layers) > 1
-        else f"With {layers[0]} random, the only layer"
+        else f"With {layers[0]}, the only layer, random,"
     )
     if kept:
         own = "its map" if kept.count("(") == 1 else "their maps"
         yield (
-            f"{head}, and {kept} still rank{_s(kept)} the places much as before ({LARGE} or more): "
+            f"{head} {kept} still rank{_s(kept)} the places much as before ({LARGE} or more): "
             f"most of {own} is not about what tells the classes apart."
         )
         if lost:
             yield f"Not so {lost}."
     elif lost and _are_decided(found, LARGE):
         yield (
-            f"{head}, and no map ranks the places as before ({LARGE} or more): {lost}. All depend "
+            f"{head} no map ranks the places as before ({LARGE} or more): {lost}. All depend "
             "on the classes' weights."
         )
 
@@ -82,11 +83,33 @@ def _all_layers(lines: Sequence[Line]) -> Iterator[str]:
 
 
 def _undecided(numbers: Numbers, lines: Sequence[Line]) -> Iterator[str]:
-    if any(line.ranks[0] or line.ranks[-1] for line in lines):
-        drawn = f"{counted(numbers.draws, 'draw')} {'does' if numbers.draws == 1 else 'do'}"
+    """Say why nothing is said of random layers: too few draws or pictures, or maps that lack."""
+    asked = [
+        (line.method, found, threshold)
+        for line in lines
+        for found, threshold in ((line.ranks[0], LARGE), (line.ranks[-1], MEDIUM))
+    ]
+    undecided = [part for part in asked if part[1] and not _are_decided([part[:2]], part[2])]
+    lacking = [method for method, found, _ in asked if found is None]
+    if undecided:
+        pictures = len(numbers.scores.images)
+        over_pictures = pictures >= FEWEST
+        count = pictures if over_pictures else numbers.draws
+        why = (
+            "there is no interval of a single draw, or of pictures that lack different ones"
+            if any(found.low is None for _, found, _ in undecided if found)
+            else "the intervals hold the thresholds"
+        )
         yield (
-            f"{drawn} not decide what random layers leave of the maps: the intervals hold the "
-            "thresholds. Ask for more (--draws)."
+            f"{counted(count, 'picture' if over_pictures else 'draw')} "
+            f"do{'es' if count == 1 else ''} not decide what random layers leave of "
+            f"{_listed(dict.fromkeys(part[0] for part in undecided))}: {why}. "
+            f"Ask for more{'' if over_pictures else ' (--draws)'}."
+        )
+    elif lacking and len(lacking) < len(asked):
+        yield (
+            "What random layers leave of the maps is not said of all methods, since there is no "
+            f"number of it for {_listed(dict.fromkeys(lacking))}: see the table for the others."
         )
 
 
@@ -126,7 +149,8 @@ def _of_the_picture(lines: Sequence[Line]) -> Iterator[str]:
         )
     near = all(one is not None and one.is_near(LARGE) for _, one in picture)
     if lines and near and all(one is None or one.is_below(LARGE) for _, one in edges):
-        yield f"No map is much like the picture or its edges (below {LARGE})."
+        or_edges = " or its edges" if _are_decided(edges, LARGE) else ""
+        yield f"No map is much like the picture{or_edges} (below {LARGE})."
 
 
 def _order_of_measures(numbers: Numbers, lines: Sequence[Line]) -> Iterator[str]:
@@ -163,17 +187,33 @@ def _disagreement(numbers: Numbers) -> Iterator[str]:
         return
     most, least = (choose(found, key=lambda pair: found[pair].mean) for choose in (max, min))
     few = sum(one.is_below(MEDIUM) for one in found.values())
+    open_ = sum(not one.is_at_least(MEDIUM) for one in found.values()) - few
     yield (
-        f"{few} of {len(found)} pairs of methods agree below {MEDIUM}: most "
-        f"{' and '.join(most)} ({found[most].mean:.2f}), least {' and '.join(least)} "
-        f"({found[least].mean:.2f})."
+        f"{few} of {len(found)} pairs of methods agree below {MEDIUM}"
+        f"{f', and {open_} may' if open_ else ''}: most "
+        f"{' and '.join(most)} ({_rounded(found[most].mean)}), least {' and '.join(least)} "
+        f"({_rounded(found[least].mean)})."
     )
 
 
 def _those(found: Sequence[_Part], holds: Callable[[Number], bool]) -> str:
     """Return the methods whose number a condition holds of, with it, in words."""
-    some = [f"{method} ({one.mean:.2f})" for method, one in found if one and holds(one)]
+    return _listed(f"{name} ({_rounded(one.mean)})" for name, one in found if one and holds(one))
+
+
+def _listed(words: Iterable[str]) -> str:
+    some = list(words)
     return " and ".join([", ".join(some[:-1]), some[-1]] if len(some) > 1 else some)
+
+
+def _rounded(value: float) -> str:
+    """Return two digits, or as many as keep it on its side of each threshold."""
+    thresholds = (MEDIUM, LARGE, VERY_STRONG)
+    for digits in range(2, 6):
+        found = round(value, digits) + 0.0  # no -0.00
+        if all((found >= one) == (value >= one) for one in thresholds):
+            break
+    return f"{found:.{digits}f}"
 
 
 def _are_decided(found: Sequence[_Part], threshold: float) -> bool:

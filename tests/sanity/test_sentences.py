@@ -96,6 +96,50 @@ def test_nothing_is_said_that_the_draws_do_not_carry():
     assert "a (0.60) still ranks" in said({"a": {"head": [0.59, 0.6, 0.61]}, "b": {}})
 
 
+def test_it_is_said_why_nothing_is_said_of_random_layers():
+    nothing, wide = {"head": np.nan, "stem": np.nan}, [0.1, 0.5, 0.9]
+    text = said({"a": nothing, "b": {}})
+    assert "intervals" not in text  # b's are far from the thresholds
+    assert "--draws" not in text
+    assert "not said of all methods, since there is no number of it for a: see the table" in text
+    text = said({"a": {"head": wide, "stem": wide}, "b": {}})
+    assert "leave of a: the intervals hold the thresholds. Ask for more (--draws)." in text
+    few = {"head": [0.1, np.nan, np.nan], "stem": [0.1, np.nan, np.nan]}
+    assert "leave of a: there is no interval of a single draw" in said({"a": few, "b": {}})
+    # from ten pictures on more draws do not help: the interval is over pictures
+    numbers = numbers_of({"a": {"class_sensitivity": np.linspace(0, 0.9, 12)}}, images=12)
+    for name, key in [(name, key) for name, key in numbers.scores.series if "spearman_abs" in name]:
+        numbers.scores.series[name, key] = Series(np.linspace(0, 0.9, 12), {})
+    text = " ".join(sentences(numbers, numbers.lines(), "wren"))
+    assert "12 pictures do not decide what random layers leave of a" in text
+    assert "Ask for more." in text
+
+
+def test_edges_that_were_not_measured_are_not_spoken_of():
+    text = said({"a": {"edge_recovery": np.nan}, "b": {"edge_recovery": np.nan}})
+    assert "No map is much like the picture (below 0.5)." in text
+
+
+def test_a_number_is_not_rounded_to_the_other_side_of_a_threshold():
+    text = said({"a": {"head": 0.4996, "class_sensitivity": 0.4996}, "b": {"head": -0.001}})
+    assert "no map ranks the places as before (0.5 or more): a (0.4996) and b (0.00)" in text
+    assert "every map changes (below 0.5): a (0.4996)" in text
+    assert "a (0.80) gives nearly" in said({"a": {"class_sensitivity": 0.8049}})
+
+
+def test_the_only_layer():
+    numbers = numbers_of({"a": {}})
+    numbers = Numbers(numbers.scores, ["a"], LAYERS[:1], (), 3)
+    text = " ".join(sentences(numbers, numbers.lines(), "wren"))
+    assert text.startswith("With head, the only layer, random, no map ranks the places as before")
+
+
+def test_pairs_whose_agreement_is_not_decided_are_counted():
+    spread = np.linspace(-0.6, 0.9, 12)  # mean 0.15, and the interval holds 0.3
+    text = said({"a": {}, "b": {}, "c": {}}, images=12, agreement=spread)
+    assert "0 of 3 pairs of methods agree below 0.3, and 3 may: most" in text
+
+
 def test_nothing_is_said_of_all_methods_where_one_has_no_number():
     text = said({"a": {"stem": np.nan, "head": np.nan, "class_sensitivity": np.nan}, "b": {}})
     for words in ("no map ranks", "no map keeps", "every map changes"):
