@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -85,12 +86,13 @@ def draw_checks(
     wide = (_WIDTH - _BETWEEN) / _BESIDE
     values = [v for panel in curves for one in panel.curves for v in (*one.values, *one.low)]
     lowest = max(min([v for v in values if v == v], default=0), -1) - 0.05  # noqa: PLR0124
+    with_key = next((panel for panel in curves if panel.curves), None)
     for first in range(0, len(curves), _BESIDE):
         for place, panel in enumerate(curves[first : first + _BESIDE]):
             axes = sheet.add(_LEFT + place * wide, wide - _LEFT - _BETWEEN, _HIGH)
             _draw_curves(axes, panel, wide - _LEFT, steps)
             axes.set_ylim(min(lowest, -0.1), 1.05)
-            if first == place == 0:
+            if panel is with_key:
                 axes.legend(loc="best", fontsize=7, frameon=False, handlelength=2.4)
         sheet.go_below()
     if estimates:
@@ -113,14 +115,26 @@ def draw_checks(
     return sheet.finish()
 
 
+def _alone(values: Sequence[float]) -> list[int]:
+    """Return where a value has none beside it."""
+    there = [False, *(not math.isnan(value) for value in values), False]
+    beside = zip(there, there[1:], there[2:], strict=False)
+    return [place for place, three in enumerate(beside) if three == (False, True, False)]
+
+
 def _draw_curves(axes: Axes, panel: CurvePanel, wide: float, steps: tuple[str, str]) -> None:
     count = max((len(one.values) for one in panel.curves), default=0)
     places = range(1, count + 1)
     for one, (colour, line) in zip(panel.curves, _STYLES, strict=False):
         axes.fill_between(places, one.low, one.high, color=colour, alpha=0.2, linewidth=0)
-        mark = "o" if count == 1 else ""
+        axes.plot(places, one.values, line, color=colour, linewidth=1.6, label=one.label)
+        alone = _alone(one.values)  # of which a line shows nothing
         axes.plot(
-            places, one.values, line, color=colour, linewidth=1.6, label=one.label, marker=mark
+            [place + 1 for place in alone],
+            [one.values[place] for place in alone],
+            "o",
+            color=colour,
+            clip_on=False,
         )
         if one.level is not None:
             axes.axhline(one.level, color=colour, linestyle=":", linewidth=1.1)

@@ -166,9 +166,10 @@ def _scores(values: Mapping[str, Tensor], found: Randomization | EntropyRise) ->
     examples = next((len(one) for one in values.values()), 0)
     nothing = torch.full((examples,), math.nan)
     scores = {m: Score(nothing, reason=why) for m, why in found.reasons.items() if examples}
-    return scores | {
-        m: Score(one, reason=found.reasons.get(m, _CONSTANT)) for m, one in values.items()
-    }
+    for m, one in values.items():  # the reasons sum up a batch: an example takes its own
+        lost = found.lost.get(m, {})
+        scores[m] = Score(one, reason=[lost.get(row, _CONSTANT) for row in range(len(one))])
+    return scores
 
 
 def _recovered(inputs: Tensor, maps: Mapping[str, Tensor]) -> Iterator[Any]:

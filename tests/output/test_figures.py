@@ -1,6 +1,7 @@
 """Figures: what a map's pixels are, what stands around them, and that nothing is cut."""
 
 import itertools
+import math
 import warnings
 from io import BytesIO
 
@@ -16,12 +17,15 @@ from PIL import Image
 from captum_guided_ext.output import (
     HOW_DRAWN,
     VIEWS,
+    Curve,
+    CurvePanel,
     Estimate,
     EstimatePanel,
     MapPanel,
     Matrix,
     PicturePanel,
     as_picture,
+    draw_checks,
     draw_estimates,
     draw_maps,
     draw_matrices,
@@ -507,3 +511,17 @@ def test_of_a_matrix_no_name_is_cut(count, name, columns):
     assert written == [name.replace(" ", "")] * (2 * count)
     lefts = {round(axes.get_position().x0, 3) for axes in figure.axes}
     assert len(lefts) == columns
+
+
+def test_a_value_between_nothing_is_drawn_as_a_point():
+    nan = math.nan
+    curve = Curve("a", [0.9, nan, 0.1, 0.2, nan, 0.4], [nan] * 6, [nan] * 6)
+    figure = draw_checks(
+        [CurvePanel("none", []), CurvePanel("one", [curve])], ("first", "last"), [], None,
+        title="checks", caption="of nothing",
+    )  # fmt: skip
+    empty, axes = figure.axes[:2]
+    points = [line.get_xydata().tolist() for line in axes.lines if line.get_marker() == "o"]
+    assert points == [[[1, 0.9], [6, 0.4]]]
+    assert empty.get_legend() is None
+    assert axes.get_legend() is not None

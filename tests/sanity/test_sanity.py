@@ -216,3 +216,41 @@ def test_networks_that_cannot_be_checked():
         cg.sanity(
             small.cnn(), TensorDataset(torch.full((2, 3, 8, 8), torch.nan)), show_progress=False
         )
+
+
+def test_a_reason_is_of_its_own_picture():
+    class Dim(nn.Module):
+        """Gives bright pictures no gradient."""
+
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 4, 3), nn.Linear(144, 3)
+
+        def forward(self, x):
+            bright = (x.mean(dim=(1, 2, 3), keepdim=True) > 0.8).float()
+            return self.last(torch.relu(self.first(x) - 99 * bright).flatten(1))
+
+    x = torch.cat([torch.rand(3, 3, 8, 8), torch.rand(1, 3, 8, 8) / 10 + 0.9])
+    model = seeded(Dim)
+    told = []
+    for size in (1, 2, 4):
+        result = cg.sanity(
+            model, TensorDataset(x), methods=["gradient"], draws=1, batch_size=size, seed=0,
+            show_progress=False,
+        )  # fmt: skip
+        told.append(result.to_dict()["without a number"])
+    assert told[0]
+    assert told[0] == told[1] == told[2]
+    assert not any("example" in one["reason"] for one in told[0])
+
+
+@pytest.mark.parametrize("first", ["guided_backprop", "gradient"])
+def test_the_figure_has_its_key_where_the_first_method_has_no_curve(first):
+    result = cg.sanity(
+        small.cnn(nn.functional.gelu), small.dataset(1), methods=[first, "input_x_gradient"],
+        draws=1, show_progress=False,
+    )  # fmt: skip
+    keys = [axes.get_legend() for axes in result.plot().axes if axes.get_legend()]
+    assert [[text.get_text() for text in one.get_texts()] for one in keys] == [
+        ["rank correlation", "SSIM"]
+    ]
