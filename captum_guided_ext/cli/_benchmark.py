@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import DataLoader
 
 from captum_guided_ext.attr import METHODS
-from captum_guided_ext.benchmarking import benchmark, local_rank
+from captum_guided_ext.benchmarking import benchmark
 from captum_guided_ext.cli._parser import (
     UsageError,
     add_network,
+    check_output,
     count,
     names,
     network_of,
+    own_device,
     skipped,
 )
 from captum_guided_ext.cli._terminal import say
@@ -25,7 +27,7 @@ from captum_guided_ext.evaluation import (
     METRICS,
     LocalisationMetric,
 )
-from captum_guided_ext.networks import check_network_name, find_device
+from captum_guided_ext.networks import check_network_name
 from captum_guided_ext.output import write_files
 from captum_guided_ext.pictures import PictureDataset, open_data
 
@@ -135,18 +137,14 @@ def _run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--seed must not be negative, and is {arguments.seed}")
     if arguments.workers is not None and arguments.workers < 0:
         raise UsageError(f"--workers must not be negative, and is {arguments.workers}")
-    if Path(arguments.output).resolve() == Path(arguments.data).resolve():
-        raise UsageError(
-            f"--output {arguments.output} is the folder of the pictures, of which the figure would "
-            "be one when the run goes on: name another"
-        )
+    check_output(arguments.output, arguments.data)
     pictures = open_data(arguments.data, masks=arguments.masks, limit=arguments.limit)
     target = arguments.target or ("label" if pictures.labels else "prediction")
     localised = [name for name in metrics if name in LocalisationMetric().names]
     if localised and arguments.data != "demo" and arguments.masks is None:
         raise UsageError(f"--metrics {localised[0]} needs to know where the object is: --masks")
     default = "demo" if arguments.data == "demo" else "resnet50"
-    network = network_of(arguments, default, _device(arguments.device))
+    network = network_of(arguments, default, own_device(arguments.device))
     dataset = PictureDataset(pictures, network, use_labels=target == "label")
     data: PictureDataset | DataLoader[Any] = dataset
     if arguments.workers is not None:
@@ -174,10 +172,3 @@ def _run(arguments: argparse.Namespace) -> int:
     say(found)
     say(f"\nscores.csv and summary.csv, .json, .html and .png are in {arguments.output}")
     return skipped() if found.skipped else 0
-
-
-def _device(name: str) -> str:
-    """Give each process of one machine a GPU of its own."""
-    device = find_device(name)
-    is_one_of_many = str(device) == "cuda" and "LOCAL_RANK" in os.environ
-    return f"cuda:{local_rank()}" if is_one_of_many else str(device)

@@ -9,9 +9,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from captum_guided_ext.benchmarking import local_rank
 from captum_guided_ext.cli._terminal import fit
 from captum_guided_ext.errors import CaptumGuidedError, nearest
-from captum_guided_ext.networks import INTERPOLATIONS, load_network
+from captum_guided_ext.networks import INTERPOLATIONS, find_device, load_network
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -23,9 +24,25 @@ SEVERAL = "; given several times: side by side in one figure"
 _PREPROCESSING = ("size", "crop", "interpolation", "mean", "std")
 
 
+def check_output(output: str, data: str) -> None:
+    """Raise if the results would lie among the pictures."""
+    if Path(output).resolve() == Path(data).resolve():
+        raise UsageError(
+            f"--output {output} is the folder of the pictures, of which the figure would be one "
+            "when the run goes on: name another"
+        )
+
+
 def skipped() -> int:
     """Return the exit code where pictures were left out: under torchrun, 3 would be a failure."""
     return 0 if {"WORLD_SIZE", "TORCHELASTIC_RUN_ID"} & os.environ.keys() else 3
+
+
+def own_device(name: str) -> str:
+    """Give each process of one machine a GPU of its own."""
+    device = find_device(name)
+    is_one_of_many = str(device) == "cuda" and "LOCAL_RANK" in os.environ
+    return f"cuda:{local_rank()}" if is_one_of_many else str(device)
 
 
 class UsageError(CaptumGuidedError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +11,11 @@ from captum_guided_ext.attr import METHODS
 from captum_guided_ext.cli._parser import (
     UsageError,
     add_network,
+    check_output,
     count,
     names,
     network_of,
+    own_device,
     skipped,
 )
 from captum_guided_ext.cli._terminal import complain, say
@@ -133,10 +137,10 @@ def _run(arguments: argparse.Namespace) -> int:
     is_demo = not arguments.images and arguments.data in (None, "demo")
     if is_demo and arguments.data is None and arguments.model not in (None, "demo"):
         raise UsageError(f"--model {arguments.model} needs a photo to look at: name one")
+    folder = _folder(arguments)
     pictures = _pictures(arguments)
-    folder = Path(arguments.output or _FOLDER)
-    network = network_of(arguments, "demo" if is_demo else "resnet50", arguments.device)
-    with writable_folder(folder):
+    network = network_of(arguments, "demo" if is_demo else "resnet50", own_device(arguments.device))
+    with nullcontext() if arguments.output else writable_folder(folder):
         found = sanity(
             network,
             PictureDataset(pictures, network, use_labels=arguments.target == "label"),
@@ -155,17 +159,29 @@ def _run(arguments: argparse.Namespace) -> int:
             return 0
         if arguments.output is None:
             found.save(folder)
-        page = found.to_html(made_by=arguments.command_line).encode()
-        write_files(folder, {"sanity.html": page})
+        if os.access(folder, os.W_OK):  # a finished run may be read where it is not
+            page = found.to_html(made_by=arguments.command_line).encode()
+            write_files(folder, {"sanity.html": page})
     say(found)
     say(f"\nsanity.csv, .json, .html and .png are in {folder}")
     if not found.skipped:
         return 0
     complain(
         "captum-guided sanity",
-        f"{len(found.skipped)} of {counted(len(pictures), 'picture')} left out",
+        f"{len(found.skipped)} of {counted(found.settings['images'], 'picture')} left out",
     )
     return skipped()
+
+
+def _folder(arguments: argparse.Namespace) -> Path:
+    """Return where the results go, which is not on top of the pictures."""
+    folder = Path(arguments.output or _FOLDER)
+    if arguments.data is not None:
+        check_output(str(folder), arguments.data)
+    figure = folder / "sanity.png"
+    if any(Path(one).resolve() == figure.resolve() for one in arguments.images):
+        raise UsageError(f"the figure would overwrite the photo {figure}: name another --output")
+    return folder
 
 
 def _pictures(arguments: argparse.Namespace) -> Pictures:

@@ -245,12 +245,15 @@ def _other(spec: str | int, target: str | int, scores: Tensor, network: Network)
     """Return the class to compare with: an index, "top2" or "random"."""
     if str(spec) in _OTHERS or rank_of(str(spec)) == 1:
         return "random" if spec == "random" else "top2"
-    if rank_of(str(spec)):
+    if rank_of(str(spec)) or spec == "label":
         raise ModelError(
             f"other_target {spec!r} is none of top2 (the best other class), random, a name or an "
             "index"
         )
-    found = find_target(spec, scores, network.classes)
+    try:
+        found = find_target(spec, scores, network.classes)
+    except ModelError as error:
+        raise ModelError(f"other_target: {error}") from None
     if found == target:
         raise ModelError(
             f"other_target {spec!r} is the class that is explained, {network.category(found)} "

@@ -1,12 +1,15 @@
 """``captum-guided sanity``: what it takes, what it says, and each mistake in one line."""
 
 import json
+import os
 import shutil
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import small_benchmark as small
+import torch
 from messages import fails
 from PIL import Image
 
@@ -169,6 +172,8 @@ def test_without_torchmetrics(program, photos, tmp_path, monkeypatch):
         (["--target", "wrn"], "no class is called 'wrn'; the nearest is wren"),
         (["--target", "4"], "target 4 is not a class index from 0 to 3"),
         (["--other-target", "spaniels"], "no class is called 'spaniels'; the nearest are spaniel"),
+        (["--other-target", "4"], "other_target: target 4 is not a class index from 0 to 3"),
+        (["--other-target", "label"], "other_target 'label' is none of top2 (the best other"),
         (["--target", "wren", "--other-target", "3"], "is the class that is explained, wren (3)"),
         (["--target", "label"], "has no labels: explain the prediction (--target prediction)"),
         (["--layers", "some"], "'some' must be a whole number, 1 or more"),
@@ -184,6 +189,54 @@ def test_mistakes_are_one_line(program, photos, tmp_path, arguments, words):
     (line,) = complaints(err)
     assert words in line
     assert not (tmp_path / "captum-guided-output").exists()
+
+
+def test_photos_are_not_written_over(program, photos, tmp_path):
+    own = photos[0].rename(photos[0].with_name("sanity.png"))
+    before = own.read_bytes()
+    code, _, err = program(own, "--output", own.parent)
+    assert code == 2
+    assert "the figure would overwrite the photo" in complaints(err)[-1]
+    assert own.read_bytes() == before
+    code, _, err = program("--data", own.parent, "--output", own.parent)
+    assert code == 2
+    assert "is the folder of the pictures, of which the figure would be one" in complaints(err)[-1]
+
+
+def test_pictures_left_out_are_of_those_that_were_asked_for(program, photos, tmp_path):
+    code, _, err = program(photos[0], tmp_path / "none.png", *photos[1:], "--limit", "2")
+    assert code == 3
+    assert complaints(err)[-1] == "captum-guided sanity: 1 of 2 pictures left out"
+
+
+def test_a_finished_run_is_read_where_nothing_can_be_written(
+    program, photos, tmp_path, monkeypatch
+):
+    out = tmp_path / "out"
+    assert program(photos[0], "--output", out)[0] == 0
+    before = small.contents(out)
+    monkeypatch.setattr(os, "access", lambda _, mode: mode != os.W_OK)
+    monkeypatch.setattr(Path, "touch", lambda *_, **__: pytest.fail("it is only read"))
+    code, said, err = program(photos[0], "--output", out)
+    assert (code, complaints(err)) == (0, [])
+    assert "sanity checks of" in said
+    assert small.contents(out) == before
+
+
+def test_each_process_of_a_machine_gets_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    asked = {}
+
+    def stop(arguments, default, device):
+        asked["device"] = device
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("captum_guided_ext.cli._sanity.network_of", stop)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        sys.exit(cli.main(["sanity"]))
+    assert asked["device"] == "cuda:1"
 
 
 def test_a_network_needs_a_photo(program):
