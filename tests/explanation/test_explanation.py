@@ -115,6 +115,7 @@ def test_the_last_layer_is_that_of_the_sanity_checks():
     limits = " ".join(str(explanation).split())
     words = "the last layer, classifier, permuted, the ranking of the pixels correlates with this"
     assert f"{words} one at {last.correlation:.2f}" in limits
+    assert "That is one draw, and others may be far from it." in limits
     assert "captum-guided sanity PHOTO tells more" in limits
     said = explanation.to_dict()["limits"]
     assert (said["last_layer"], said["rank_correlation_without_last_layer"]) == last
