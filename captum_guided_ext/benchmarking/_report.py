@@ -174,7 +174,7 @@ def draw_summary(lines: Sequence[SummaryLine], preprocessing: str = "") -> Figur
                 metric.replace("_", " "),
                 f"mean over {counted(images, 'image')}\n{better} is better",
                 [_estimate(one, best) for one in shown],
-                reference=best if any(one.rank for one in shown) else None,
+                references=() if best is None or not any(one.rank for one in shown) else (best,),
             )
         )
     bars = (

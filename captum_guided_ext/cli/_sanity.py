@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from contextlib import nullcontext
 from pathlib import Path
@@ -26,8 +27,6 @@ from captum_guided_ext.pictures import PhotoFiles, PictureDataset, open_data
 from captum_guided_ext.sanity import sanity
 
 if TYPE_CHECKING:
-    import argparse
-
     from captum_guided_ext.pictures import Pictures
 
 _FOLDER = "captum-guided-output"
@@ -186,9 +185,14 @@ def _folder(arguments: argparse.Namespace) -> Path:
 
 def _pictures(arguments: argparse.Namespace) -> Pictures:
     if arguments.images:
-        return PhotoFiles(arguments.images)
+        found = PhotoFiles(arguments.images)
+        found.check()
+        return found
     return open_data(arguments.data or "demo", limit=arguments.limit if arguments.data else 1)
 
 
 def _layers(text: str) -> str | int:
-    return text if text == "all" else count(text)
+    try:
+        return text if text == "all" else count(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or all") from None

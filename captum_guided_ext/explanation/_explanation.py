@@ -306,8 +306,8 @@ def _limits(explanation: Explanation) -> list[str]:
         lines.append(
             "- How much it depends on what was learned about classes: with the weights of the "
             f"last layer, {last.name}, permuted, the ranking of the pixels correlates with this "
-            f"one at {last.correlation:.2f} (1 means the same map). That is one draw, and others may "
-            "be far from it."
+            f"one at {last.correlation:.2f} (1 means the same map). That is one draw, and others "
+            "may be far from it."
         )
     if explanation.input_recovery is not None and explanation.edge_recovery is not None:
         lines.append(

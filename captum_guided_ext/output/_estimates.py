@@ -40,13 +40,13 @@ class EstimatePanel:
         title: Above it.
         caption: Below its axis.
         estimates: One a line.
-        reference: A value that the intervals are to be compared with; None for none.
+        references: Values that the intervals are to be compared with. Default: none.
     """
 
     title: str
     caption: str
     estimates: Sequence[Estimate]
-    reference: float | None = None
+    references: tuple[float, ...] = ()
 
 
 def draw_estimates(panels: Sequence[EstimatePanel], *, caption: str) -> Figure:
@@ -102,8 +102,8 @@ def draw_panel(axes: Axes, panel: EstimatePanel) -> None:
         axes.set_xlim(min(values) / 2, max(values) * 2)
     else:
         axes.locator_params(axis="x", nbins=4)  # means that are close have long numbers
-    if panel.reference is not None:
-        axes.axvline(panel.reference, color="0.6", linewidth=0.9, linestyle="--", zorder=0)
+    for value in panel.references:
+        axes.axvline(value, color="0.6", linewidth=0.9, linestyle="--", zorder=0)
     for place, one in enumerate(shown):
         colour = "0.6" if one.muted else "tab:blue"
         inside = colour if one.muted else "white"

@@ -85,6 +85,19 @@ class PhotoFiles:
         self.description = f"photos: {', '.join(printable(one.name) for one in self._paths)}"
         self.labels: Sequence[str] = ()
 
+    def check(self) -> None:
+        """Raise ``DataError`` with the first one's reason if none of them can be opened."""
+        reason: DataError | None = None
+        for path in self._paths:
+            try:
+                open_photo(path)
+            except DataError as error:
+                reason = reason or error
+            else:
+                return
+        if reason is not None:
+            raise reason
+
     def __len__(self) -> int:
         return len(self._paths)
 

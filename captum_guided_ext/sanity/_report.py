@@ -113,9 +113,9 @@ def draw(
         (layers[0], f"all {len(layers)} layers" if len(layers) > 1 else ""),
         [
             _panel("Another class", [(one.method, one.class_sensitivity) for one in lines],
-                   "rank correlation of the maps\nfor the two classes", VERY_STRONG),
+                   "rank correlation of the maps\nfor the two classes", LARGE, VERY_STRONG),
             _panel("The picture", [(one.method, one.input_recovery) for one in lines],
-                   "correlation of the map\nwith the picture", LARGE),
+                   "correlation of the map\nwith the picture", -LARGE, LARGE),
             _panel("Its edges", [(one.method, one.edge_recovery) for one in lines],
                    "correlation of the map's strength\nwith the picture's edges", LARGE),
         ],
@@ -149,7 +149,7 @@ def _curve(label: str, steps: Sequence[Number | None], random: Number | None) ->
 
 
 def _panel(
-    title: str, found: Sequence[tuple[str, Number | None]], caption: str, threshold: float
+    title: str, found: Sequence[tuple[str, Number | None]], caption: str, *thresholds: float
 ) -> EstimatePanel:
     return EstimatePanel(
         title,
@@ -160,7 +160,7 @@ def _panel(
             else Estimate(method_title(method), one.mean, one.low, one.high)
             for method, one in found
         ],
-        reference=threshold,
+        references=thresholds,
     )
 
 

@@ -142,10 +142,10 @@ class Sanity(Result):
     def _caption(self) -> str:
         first, *_, last = [*self.numbers.layers] * 2
         return (
-            f"Curves: similarity to the map of the network as it was, as its layers are randomised "
+            "Curves: similarity to the map of the network as it was, as its layers are randomised "
             f"one after the other, from {first} to {last}. Bands: 95 % intervals, none for a "
-            "single draw. Dotted: a random map, the map's own values shuffled. Points: the dashed "
-            f"line is the threshold of the sentences; the other class: {self.other}. "
+            "single draw. Dotted: a random map, the map's own values shuffled. Points: dashed "
+            f"lines are the thresholds of the sentences; the other class: {self.other}. "
             f"Preprocessing: {self.settings['preprocessing']['words']}."
         )
 

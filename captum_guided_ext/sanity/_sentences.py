@@ -48,7 +48,7 @@ def _last_layer(lines: Sequence[Line], layers: Sequence[str]) -> Iterator[str]:
     kept = _those(found, lambda one: one.is_at_least(LARGE))
     lost = _those(found, lambda one: one.is_below(LARGE))
     head = (
-        f"With {layers[0]} random, the classes mean nothing any more, and"
+        f"With layer {layers[0]} random, the classes mean nothing any more, and"
         if len(layers) > 1
         else f"With {layers[0]}, the only layer, random,"
     )

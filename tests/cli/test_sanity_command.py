@@ -147,7 +147,12 @@ def test_bad_photos_are_named(program, photos, tmp_path):
     code, _, err = program(bad)
     assert code == 2
     (line,) = complaints(err)
-    assert "none of the pictures can be used, the first, image 0 (notes.jpg)" in line
+    assert f"{bad} cannot be read as a picture" in line
+    # before any network is looked for, which may be a download
+    code, _, err = program(tmp_path / "no.jpg", "--checkpoint", tmp_path / "no.pth")
+    assert code == 2
+    (line,) = complaints(err)
+    assert f"there is no picture {tmp_path / 'no.jpg'}" in line
 
 
 @pytest.mark.filterwarnings("default:SSIM comes from")
