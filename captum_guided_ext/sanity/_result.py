@@ -270,9 +270,9 @@ class Sanity(Result):
             "Sanity checks",
             [self._headline()],
             [
-                *(Section(name.capitalize(), [Words(of)]) for name, of in self._paragraphs()),
+                *(Section(_titled(name), [Words(of)]) for name, of in self._paragraphs()),
                 *(
-                    Section(name.capitalize(), [Rows.of(table)], in_short=True)
+                    Section(_titled(name), [Rows.of(table)], in_short=True)
                     for name, table in (self._tables() if there else ())
                 ),
                 *([Section("Figure", [Drawing(lambda: self._drawn, alt)])] if there else []),
@@ -318,3 +318,8 @@ class Sanity(Result):
             "sanity.json": json.dumps(self.to_dict(), indent=2).encode(),
             "sanity.png": self._drawn,
         }
+
+
+def _titled(name: str) -> str:
+    """Return a title whose first letter is a capital, and whose others stay as they are."""
+    return name[:1].upper() + name[1:]

@@ -115,6 +115,7 @@ def test_files(found, tmp_path):
     assert [one["name"] for one in report["images"]] == ["0", "1", "2"]
     page = (tmp_path / "sanity.html").read_text(encoding="utf-8")
     assert "cg.sanity(" in page
+    assert "Structural similarity (SSIM)" in page
     with Image.open(tmp_path / "sanity.png") as image:
         assert image.width > 1000
         assert len(np.unique(np.asarray(image.convert("L")))) > 50  # something is drawn
