@@ -103,6 +103,7 @@ class SanityChecks:
         asked = batch.methods, batch.inputs, batch.target, batch.additional_forward_args
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # said of the maps already
+            warnings.filterwarnings("always", "with all weights random", UserWarning)
             found = sample_randomization(
                 *asked,
                 every_nth_layer=self.every_nth_layer,

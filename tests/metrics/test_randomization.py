@@ -3,6 +3,7 @@
 import functools
 import math
 from collections import Counter
+from contextlib import nullcontext
 
 import pytest
 import scipy.stats
@@ -41,6 +42,9 @@ class Counted(Conv):
     def forward(self, x):
         type(self).passes += 1
         return super().forward(x)
+
+
+does_not_look = pytest.mark.filterwarnings("ignore:with all weights random")
 
 
 class OfInput(Attribution):
@@ -130,12 +134,25 @@ def test_a_layer_that_the_output_ignores_leaves_every_map_as_it_is():
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_method_that_does_not_look_at_the_model_is_shown_to_be_so(order):
     model, x = make(Conv)
-    found = parameter_randomization(model, x, {"x": OfInput(model)}, 0, order=order, seed=0)
+    words = "with all weights random, the map of x is the same to the bit"
+    says = nullcontext() if order == "independent" else pytest.warns(UserWarning, match=words)
+    with says:
+        found = parameter_randomization(model, x, {"x": OfInput(model)}, 0, order=order, seed=0)
     for measure in MEASURES:
         torch.testing.assert_close(
             found.values[measure]["x"], torch.ones(2, 3, 3).double(), rtol=0, atol=1e-6
         )
     assert (found.values["spearman"]["x"] == 1).all()
+
+
+def test_a_method_of_a_trace_of_the_model_is_noticed():
+    layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)]
+    model, x = make(lambda: nn.Sequential(*layers), (2, 3, 8, 8))
+    methods = {"traced": Saliency(torch.jit.trace(model, x)), "own": Saliency(model)}
+    with pytest.warns(UserWarning, match="the map of traced is .* it explains another network"):
+        found = parameter_randomization(model, x, methods, 0, seed=0, n_draws=2)
+    assert (found.values["spearman"]["traced"] == 1).all()
+    assert (found.values["spearman"]["own"] < 1).any()
 
 
 def test_a_map_that_turns_round_keeps_its_magnitudes():
@@ -367,6 +384,7 @@ def test_nothing_changes_under_an_interruption_either(form):
         form(model, x, {"stop": Interrupting(model, KeyboardInterrupt)}, 1, seed=0)
 
 
+@does_not_look
 def test_a_method_that_fails_at_a_step_has_nothing_there_and_a_reason():
     model, x = make(Stateful, seed=1)
     Interrupting.left = 3  # the original, the first step, the second: and there again, one by one
@@ -381,6 +399,7 @@ def test_a_method_that_fails_at_a_step_has_nothing_there_and_a_reason():
     assert found.mean("spearman")["stop"].tolist() == [1]
 
 
+@does_not_look
 def test_statistics_of_training_are_put_back_before_each_step(seen):
     model, x = make(Stateful, seed=1)
     model.train()
@@ -513,6 +532,7 @@ def test_an_unknown_measure_is_named():
 # The smooth and the efficient form
 
 
+@does_not_look
 def test_smooth_maps_are_means_over_the_same_noise_before_and_after(seen):
     found = smooth_parameter_randomization(
         NET, X, {"spy": Spy(NET), "gradient": "gradient"}, TARGET,
@@ -539,6 +559,7 @@ def test_smooth_maps_are_means_over_the_same_noise_before_and_after(seen):
             assert value == pytest.approx(expected, abs=1e-12)
 
 
+@does_not_look
 def test_noise_is_a_part_of_each_inputs_range(seen):
     x = torch.rand(2, 3, 32, 32) * torch.tensor([1.0, 50.0]).reshape(2, 1, 1, 1)
     model = seeded(Conv)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from captum_guided_ext.attr import METHODS
 from captum_guided_ext.autograd import check_inputs
-from captum_guided_ext.errors import CaptumGuidedError, nearest
+from captum_guided_ext.errors import CaptumGuidedError, nearest, warn_user
 from captum_guided_ext.methods import MethodSet
 from captum_guided_ext.metrics._utils.randomized_copy import Order, RandomizedCopy
 from captum_guided_ext.metrics._utils.randomized_maps import Plan, RandomizedMaps
@@ -258,9 +258,20 @@ def sample_randomization(
         for rows in maps.parts:
             mixed = _shuffled(maps.original, rows, draw, Draws(seed, images, "shuffled map"))
             _put(shuffled, originals.similarities(mixed, rows), (rows, draw))
+    untouched = {n for n, one in maps.original.items() if n not in floors and _has_places(one)}
     for step in maps:
         _put(
             values, originals.similarities(step.maps, step.rows), (step.rows, step.step, step.draw)
+        )
+        if step.step == len(maps.layers) - 1 and order != "independent":
+            same = {n for n in untouched if torch.equal(step.maps[n], maps.original[n][step.rows])}
+            untouched &= same
+    if untouched and order != "independent":
+        named = ", ".join(sorted(untouched))
+        warn_user(
+            f"with all weights random, the map of {named} is the same to the bit: it does not "
+            "depend on them, or it explains another network than this one (a copy, a script or a "
+            "trace of it)"
         )
     reasons = maps.reasons | {name: next(iter(why.values())) for name, why in maps.lost.items()}
     for name in maps.original:
@@ -292,6 +303,11 @@ def randomized_layers(
     found = RandomizedCopy(model, reinitialization, seed=0)
     found.find_layers_by(inputs, additional_forward_args, order)
     return plan.steps(found.layers)
+
+
+def _has_places(attributions: Tensor) -> bool:
+    """Whether the maps are not the same everywhere."""
+    return bool((attributions != attributions.flatten()[0]).any())
 
 
 def _empty(
