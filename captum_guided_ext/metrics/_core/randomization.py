@@ -159,7 +159,8 @@ def parameter_randomization(
         none. SSIM needs torchmetrics, ``pip install "captum-guided-ext[sanity]"``, and pictures.
 
     Raises:
-        ModelError: for what is no ``nn.Module``, has no weights, or cannot be copied.
+        ModelError: for what is no ``nn.Module``, has no weights, cannot be copied, or uses weights
+            that are not among its parameters or that autograd does not see.
         TypeError: for inputs, methods or numbers of a wrong kind.
         ValueError: for a missing or impossible target, an unknown name, NaN or infinity.
 
