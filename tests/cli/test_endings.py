@@ -52,7 +52,10 @@ def test_without_a_command_there_is_help(called):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["compare"], "there is no command 'compare'; choose from explain, benchmark, summarize ("),
+        (
+            ["compare"],
+            "there is no command 'compare'; choose from explain, sanity, benchmark, summarize (",
+        ),
         (["explian"], "there is no command 'explian'; the nearest is explain ("),
         (["--versoin"], "there is no option '--versoin'; the nearest is --version ("),
         (["summarize", "--parket", "x"], "no option '--parket'; the nearest is --parquet ("),
