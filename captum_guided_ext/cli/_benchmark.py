@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader
 
-from captum_guided_ext.attr import METHODS
 from captum_guided_ext.benchmarking import benchmark
 from captum_guided_ext.cli._parser import (
     UsageError,
     add_network,
+    add_run,
     check_output,
     count,
+    methods_of,
     names,
     network_of,
     own_device,
@@ -22,7 +23,6 @@ from captum_guided_ext.cli._parser import (
 )
 from captum_guided_ext.cli._terminal import say
 from captum_guided_ext.evaluation import (
-    CAPTUM_METHODS,
     DEFAULT_METRICS,
     METRICS,
     LocalisationMetric,
@@ -75,12 +75,7 @@ def add_command(commands: Any) -> None:
             "data has labels, else prediction)"
         ),
     )
-    add(
-        "--methods",
-        default=",".join(METHODS),
-        metavar="NAME,...",
-        help=f"{', '.join(METHODS)} (default: these), {', '.join(CAPTUM_METHODS)}",
-    )
+    add_run(parser, batch_size=8)
     add(
         "--metrics",
         default=",".join(DEFAULT_METRICS),
@@ -93,21 +88,6 @@ def add_command(commands: Any) -> None:
         default=10,
         metavar="N",
         help="perturbed copies of each picture, for each metric (default: %(default)s)",
-    )
-    add("--limit", type=count, metavar="N", help="only the first N pictures (default: all)")
-    add(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="S",
-        help="seed of all random numbers (default: %(default)s)",
-    )
-    add(
-        "--batch-size",
-        type=count,
-        default=8,
-        metavar="B",
-        help="pictures at a time (default: %(default)s)",
     )
     add(
         "--max-examples",
@@ -131,10 +111,8 @@ def add_command(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.model is not None:
         check_network_name(arguments.model)
-    methods = names(arguments.methods, "--methods", "method", (*METHODS, *CAPTUM_METHODS))
+    methods = methods_of(arguments)
     metrics = names(arguments.metrics, "--metrics", "metric", METRICS)
-    if arguments.seed < 0:
-        raise UsageError(f"--seed must not be negative, and is {arguments.seed}")
     if arguments.workers is not None and arguments.workers < 0:
         raise UsageError(f"--workers must not be negative, and is {arguments.workers}")
     check_output(arguments.output, arguments.data)

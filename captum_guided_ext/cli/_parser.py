@@ -9,9 +9,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from captum_guided_ext.attr import METHODS
 from captum_guided_ext.benchmarking import local_rank
 from captum_guided_ext.cli._terminal import fit
 from captum_guided_ext.errors import CaptumGuidedError, nearest
+from captum_guided_ext.methods import ALL_METHODS, CAPTUM_METHODS
 from captum_guided_ext.networks import INTERPOLATIONS, find_device, load_network
 
 if TYPE_CHECKING:
@@ -151,6 +153,43 @@ def add_network(parser: argparse.ArgumentParser, default: str, *, layers: bool =
         help="subtracted from pixels in [0, 1]; one number stands for all channels",
     )
     add("--std", type=_per_channel, metavar="R,G,B", help="what that is divided by; likewise")
+
+
+def add_run(parser: argparse.ArgumentParser, *, batch_size: int) -> None:
+    """Add the options of a run over pictures: by which methods, how many, and from which seed."""
+    add = parser.add_argument
+    add(
+        "--methods",
+        default=",".join(METHODS),
+        metavar="NAME,...",
+        help=f"{', '.join(METHODS)} (default: these), {', '.join(CAPTUM_METHODS)}",
+    )
+    add("--limit", type=count, metavar="N", help="only the first N pictures (default: all)")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="S",
+        help="seed of all random numbers (default: %(default)s)",
+    )
+    add(
+        "--batch-size",
+        type=count,
+        default=batch_size,
+        metavar="B",
+        help="pictures at a time (default: %(default)s)",
+    )
+
+
+def methods_of(arguments: argparse.Namespace) -> list[str]:
+    """Return the methods that a run asks for.
+
+    Raises:
+        UsageError: for one that is not known, or a seed that is negative.
+    """
+    if arguments.seed < 0:
+        raise UsageError(f"--seed must not be negative, and is {arguments.seed}")
+    return names(arguments.methods, "--methods", "method", ALL_METHODS)
 
 
 def network_of(arguments: argparse.Namespace, default: str, device: str) -> Network:

@@ -8,19 +8,18 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captum_guided_ext.attr import METHODS
 from captum_guided_ext.cli._parser import (
     UsageError,
     add_network,
+    add_run,
     check_output,
     count,
-    names,
+    methods_of,
     network_of,
     own_device,
     skipped,
 )
 from captum_guided_ext.cli._terminal import complain, say
-from captum_guided_ext.methods import CAPTUM_METHODS
 from captum_guided_ext.networks import check_network_name
 from captum_guided_ext.output import counted, writable_folder, write_files
 from captum_guided_ext.pictures import PhotoFiles, PictureDataset, open_data
@@ -77,12 +76,7 @@ def add_command(commands: Any) -> None:
             "where that is explained (default: %(default)s)"
         ),
     )
-    add(
-        "--methods",
-        default=",".join(METHODS),
-        metavar="NAME,...",
-        help=f"{', '.join(METHODS)} (default: these), {', '.join(CAPTUM_METHODS)}",
-    )
+    add_run(parser, batch_size=4)
     add(
         "--layers",
         type=_layers,
@@ -98,27 +92,12 @@ def add_command(commands: Any) -> None:
         help="how often each layer is randomised (default: %(default)s)",
     )
     add(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="S",
-        help="seed of all random numbers (default: %(default)s)",
-    )
-    add(
         "--output",
         metavar="FOLDER",
         help=(
             "where table, report, figure and page go; a run that was stopped goes on there "
             f"(default: {_FOLDER}, where none goes on)"
         ),
-    )
-    add("--limit", type=count, metavar="N", help="only the first N pictures (default: all)")
-    add(
-        "--batch-size",
-        type=count,
-        default=4,
-        metavar="B",
-        help="pictures at a time (default: %(default)s)",
     )
     add_network(parser, "resnet50 for a photo or a folder, demo without one")
     stopped = "; with --output, the same command goes on from there"
@@ -128,9 +107,7 @@ def add_command(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.model is not None:
         check_network_name(arguments.model)
-    methods = names(arguments.methods, "--methods", "method", (*METHODS, *CAPTUM_METHODS))
-    if arguments.seed < 0:
-        raise UsageError(f"--seed must not be negative, and is {arguments.seed}")
+    methods = methods_of(arguments)
     if arguments.images and arguments.data is not None:
         raise UsageError(f"--data {arguments.data} or photos: leave one of them out")
     is_demo = not arguments.images and arguments.data in (None, "demo")
