@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +25,12 @@ from captum_guided_ext.explanation._explanation import Explanation, ScoredClass,
 from captum_guided_ext.explanation._explanations import Explanations
 from captum_guided_ext.explanation._given import Given, refusal
 from captum_guided_ext.explanation._shares import region_shares
-from captum_guided_ext.explanation._trust import LastLayer, after_last_layer, recovery
+from captum_guided_ext.explanation._trust import (
+    LastLayer,
+    after_last_layer,
+    number_or_none,
+    recovery,
+)
 from captum_guided_ext.metrics import rank_correlation
 from captum_guided_ext.networks import (
     Network,
@@ -245,8 +249,7 @@ def _one(
 
 def _alike(first: Tensor, second: Tensor) -> float | None:
     """Return how alike the magnitudes of two maps of a picture are; None where one is constant."""
-    found = float(rank_correlation(first.abs(), second.abs()))
-    return None if math.isnan(found) else found
+    return number_or_none(rank_correlation(first.abs(), second.abs()))
 
 
 def _last_layer(

@@ -128,7 +128,7 @@ class Explanation(OfOnePicture):
                 "input_recovery": self.input_recovery,
                 "edge_recovery": self.edge_recovery,
                 "last_layer": self.last_layer and self.last_layer.name,
-                "rank_correlation_without_last_layer": self.last_layer
+                "rank_correlation_with_last_layer_permuted": self.last_layer
                 and self.last_layer.correlation,
                 "probability_of_target": self.target.probability,
             },

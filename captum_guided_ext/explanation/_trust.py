@@ -40,7 +40,7 @@ class LastLayer(NamedTuple):
 def recovery(attribution: Tensor, x: Tensor) -> tuple[float | None, float | None]:
     """Return how far a map is the input, and its strength the input's edges; None for neither."""
     found = input_recovery(attribution, x), edge_recovery(attribution, x)
-    picture, edges = (_number(one) for one in found)
+    picture, edges = (number_or_none(one) for one in found)
     return picture, edges
 
 
@@ -83,9 +83,12 @@ def after_last_layer(
     maps, _ = methods.maps(methods.forward_pass(x), target, methods.seeds(0, [0], [0]))
     if method not in maps:
         return LastLayer(name, None)
-    return LastLayer(name, _number(rank_correlation(strength(original), strength(maps[method]))))
+    return LastLayer(
+        name, number_or_none(rank_correlation(strength(original), strength(maps[method])))
+    )
 
 
-def _number(found: Tensor) -> float | None:
+def number_or_none(found: Tensor) -> float | None:
+    """Return the only number of a tensor; None where it is NaN."""
     value = float(found)
     return None if math.isnan(value) else value

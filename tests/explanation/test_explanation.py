@@ -118,7 +118,7 @@ def test_the_last_layer_is_that_of_the_sanity_checks():
     assert "That is one draw, and others may be far from it." in limits
     assert "captum-guided sanity PHOTO tells more" in limits
     said = explanation.to_dict()["limits"]
-    assert (said["last_layer"], said["rank_correlation_without_last_layer"]) == last
+    assert (said["last_layer"], said["rank_correlation_with_last_layer_permuted"]) == last
 
 
 def test_the_last_layer_costs_one_pass_of_a_copy(picture):
