@@ -9,14 +9,19 @@ the picture's own edges. A good score alone is no proof of anything (Binder et a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from captum_guided_ext.errors import CaptumGuidedError
 from captum_guided_ext.evaluation._metric import Score, without_zero_maps
 from captum_guided_ext.methods import FLOORS
-from captum_guided_ext.metrics import Plan, sample_entropy_rise, sample_randomization
+from captum_guided_ext.metrics import (
+    Plan,
+    at_the_end,
+    sample_entropy_rise,
+    sample_randomization,
+)
 from captum_guided_ext.sampling import check_positive_count, mean_standard_error
 
 if TYPE_CHECKING:
@@ -65,7 +70,7 @@ class RandomizationMetric:
             raise CaptumGuidedError(
                 f"names must be of {', '.join(_MEASURES)}, and are {self.names}"
             )
-        Plan(self.order, self.reinitialization, self.every_nth_layer, self.n_draws).check()
+        self._plan.check()
 
     def score(self, batch: ScoredBatch) -> dict[str, dict[str, Score]]:
         """Return the scores of every method, from the same randomised models.
@@ -73,27 +78,17 @@ class RandomizationMetric:
         Raises:
             ModelError: if the model is no ``nn.Module``, has no weights, or cannot be copied.
         """
-        found = sample_randomization(
-            batch.methods,
-            batch.inputs,
-            batch.target,
-            batch.additional_forward_args,
-            order=self.order,
-            reinitialization=self.reinitialization,
-            every_nth_layer=self.every_nth_layer,
-            n_draws=self.n_draws,
-            seed=batch.seed,
-            images=batch.images,
-            max_examples_per_batch=batch.max_examples_per_batch,
-            measures=tuple(_MEASURES[name] for name in self.names),
-            floors=_floors(batch),
-            show_progress=batch.show_progress,
-        )
+        measures = tuple(_MEASURES[name] for name in self.names)
+        found = sample_randomization(plan=self._plan, measures=measures, **_asked(batch))
         return {
             name: _scores(batch, found.values[measure], found, found.reasons.get(measure))
             for name, measure in _MEASURES.items()
             if name in self.names
         }
+
+    @property
+    def _plan(self) -> Plan:
+        return Plan(self.order, self.reinitialization, self.every_nth_layer, self.n_draws)
 
 
 @dataclass(frozen=True)
@@ -124,14 +119,7 @@ class SmoothRandomizationMetric:
 
     def __post_init__(self) -> None:
         check_positive_count("n_noise_samples", self.n_noise_samples)
-        Plan(
-            self.order,
-            self.reinitialization,
-            self.every_nth_layer,
-            self.n_draws,
-            self.n_noise_samples,
-            self.noise_level,
-        ).check()
+        self._plan.check()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -144,25 +132,19 @@ class SmoothRandomizationMetric:
         Raises:
             ModelError: as :class:`RandomizationMetric`.
         """
-        found = sample_randomization(
-            batch.methods,
-            batch.inputs,
-            batch.target,
-            batch.additional_forward_args,
-            order=self.order,
-            reinitialization=self.reinitialization,
-            every_nth_layer=self.every_nth_layer,
-            n_draws=self.n_draws,
-            n_noise_samples=self.n_noise_samples,
-            noise_level=self.noise_level,
-            seed=batch.seed,
-            images=batch.images,
-            max_examples_per_batch=batch.max_examples_per_batch,
-            measures=("spearman_abs",),
-            floors=_floors(batch),
-            show_progress=batch.show_progress,
-        )
+        found = sample_randomization(plan=self._plan, measures=("spearman_abs",), **_asked(batch))
         return {self.name: _scores(batch, found.values["spearman_abs"], found)}
+
+    @property
+    def _plan(self) -> Plan:
+        return Plan(
+            self.order,
+            self.reinitialization,
+            self.every_nth_layer,
+            self.n_draws,
+            self.n_noise_samples,
+            self.noise_level,
+        )
 
 
 @dataclass(frozen=True)
@@ -183,7 +165,7 @@ class EntropyMetric:
     higher_is_better: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        Plan(reinitialization=self.reinitialization, n_draws=self.n_draws).check()
+        self._plan.check()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -196,25 +178,28 @@ class EntropyMetric:
         Raises:
             ModelError: as :class:`RandomizationMetric`.
         """
-        found = sample_entropy_rise(
-            batch.methods,
-            batch.inputs,
-            batch.target,
-            batch.additional_forward_args,
-            reinitialization=self.reinitialization,
-            n_draws=self.n_draws,
-            seed=batch.seed,
-            images=batch.images,
-            max_examples_per_batch=batch.max_examples_per_batch,
-            floors=_floors(batch),
-            show_progress=batch.show_progress,
-        )
+        found = sample_entropy_rise(plan=self._plan, **_asked(batch))
         values = {method: one[:, None] for method, one in found.values.items()}
         return {self.name: _scores(batch, values, found)}
 
+    @property
+    def _plan(self) -> Plan:
+        return at_the_end(self.reinitialization, self.n_draws)
 
-def _floors(batch: ScoredBatch) -> tuple[str, ...]:
-    return tuple(name for name in FLOORS if name in batch.maps)
+
+def _asked(batch: ScoredBatch) -> dict[str, Any]:
+    """Return what is asked of a batch, whatever is done to the weights."""
+    return {
+        "methods": batch.methods,
+        "inputs": batch.inputs,
+        "target": batch.target,
+        "additional_forward_args": batch.additional_forward_args,
+        "seed": batch.seed,
+        "images": batch.images,
+        "max_examples_per_batch": batch.max_examples_per_batch,
+        "floors": tuple(name for name in FLOORS if name in batch.maps),
+        "show_progress": batch.show_progress,
+    }
 
 
 def _scores(

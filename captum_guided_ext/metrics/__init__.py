@@ -12,6 +12,7 @@ from captum_guided_ext.metrics._core.entropy_rise import (
     EntropyRise,
     efficient_parameter_randomization,
 )
+from captum_guided_ext.metrics._core.entropy_rise import at_the_end as at_the_end
 from captum_guided_ext.metrics._core.entropy_rise import sample_entropy_rise as sample_entropy_rise
 from captum_guided_ext.metrics._core.ignored import IgnoredShare, ignored_share
 from captum_guided_ext.metrics._core.ignored import each_alone as each_alone
@@ -47,8 +48,8 @@ from captum_guided_ext.metrics._utils.randomized_copy import Order as Order
 from captum_guided_ext.metrics._utils.randomized_copy import RandomizedCopy as RandomizedCopy
 from captum_guided_ext.metrics._utils.randomized_maps import Plan as Plan
 from captum_guided_ext.metrics._utils.reinitialization import Reinitialization as Reinitialization
-from captum_guided_ext.metrics._utils.similarity import Originals as Originals
 from captum_guided_ext.metrics._utils.similarity import rank_correlation as rank_correlation
+from captum_guided_ext.metrics._utils.similarity import why_no_ssim as why_no_ssim
 from captum_guided_ext.metrics.perturbations import (
     GaussianNoise,
     NoisyBaseline,

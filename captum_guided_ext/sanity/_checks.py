@@ -12,7 +12,9 @@ from torch import Tensor
 
 from captum_guided_ext.evaluation import Score
 from captum_guided_ext.metrics import (
+    Plan,
     agreement,
+    at_the_end,
     edge_recovery,
     input_recovery,
     sample_class_sensitivity,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from captum_guided_ext.metrics import EntropyRise, Randomization
 
 NOISE_SAMPLES = 4  # of the smoothed maps
+NOISE_LEVEL = 0.1  # their deviation, as a part of each input's range
 SMOOTH_MEASURE = "spearman_abs"
 _PICTURES = 4  # dimensions
 _NO_PICTURE = "the inputs are no pictures, (N, C, H, W)"
@@ -104,22 +107,19 @@ class SanityChecks:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # said of the maps already
             warnings.filterwarnings("always", "with all weights random", UserWarning)
-            found = sample_randomization(
-                *asked,
-                every_nth_layer=self.every_nth_layer,
-                n_draws=self.draws,
-                measures=self.measures,
-                **common,
-            )
-            smooth = sample_randomization(
-                *asked,
+            plan = Plan(every_nth_layer=self.every_nth_layer, n_draws=self.draws)
+            found = sample_randomization(*asked, plan=plan, measures=self.measures, **common)
+            smooth_plan = Plan(
                 every_nth_layer=self.smooth_every,
                 n_draws=1,
                 n_noise_samples=NOISE_SAMPLES,
-                measures=[SMOOTH_MEASURE],
-                **common,
+                noise_level=NOISE_LEVEL,
             )
-            rise = sample_entropy_rise(*asked, n_draws=self.draws, **common)
+            smooth = sample_randomization(
+                *asked, plan=smooth_plan, measures=[SMOOTH_MEASURE], **common
+            )
+            at_end = at_the_end(plan.reinitialization, self.draws)
+            rise = sample_entropy_rise(*asked, plan=at_end, **common)
         for measure, check in MEASURES.items():
             if measure not in self.measures:
                 continue

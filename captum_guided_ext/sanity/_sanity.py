@@ -15,7 +15,7 @@ from captum_guided_ext.attr import METHODS
 from captum_guided_ext.benchmarking import Run, collect, visit
 from captum_guided_ext.errors import CaptumGuidedError, DataError, ModelError, brief, warn_user
 from captum_guided_ext.methods import MethodSet
-from captum_guided_ext.metrics import Originals, randomized_layers
+from captum_guided_ext.metrics import randomized_layers, why_no_ssim
 from captum_guided_ext.networks import as_network, check_class_names, find_target, rank_of
 from captum_guided_ext.sampling import check_positive_count
 from captum_guided_ext.sanity._checks import NOISE_SAMPLES, SanityChecks
@@ -138,7 +138,7 @@ def sanity(
     stepped = partial(randomized_layers, module, probe.x)
     every_layer = stepped(every_nth_layer=1)
     smooth = max(1, -(-(len(every_layer) - 1) // (_SMOOTH_STEPS - 1)))
-    no_ssim = Originals({"": probe.x}, ["ssim"]).reasons.get("ssim")
+    no_ssim = why_no_ssim(tuple(probe.x.shape))
     if no_ssim:
         warn_user(no_ssim)
     checks = SanityChecks(

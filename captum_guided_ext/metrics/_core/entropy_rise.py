@@ -114,13 +114,17 @@ def efficient_parameter_randomization(
         inputs,
         target,
         additional_forward_args,
-        reinitialization=reinitialization,
-        n_draws=n_draws,
+        plan=at_the_end(reinitialization, n_draws),
         seed=draws.seed,
         images=draws.images,
         max_examples_per_batch=max_examples_per_batch,
         show_progress=show_progress,
     )
+
+
+def at_the_end(reinitialization: Reinitialization, n_draws: int) -> Plan:
+    """Return the plan by which maps are made when all layers are random, and not before."""
+    return Plan("cascading", reinitialization, every_nth_layer=None, n_draws=n_draws)
 
 
 def sample_entropy_rise(
@@ -129,8 +133,7 @@ def sample_entropy_rise(
     target: TargetType,
     additional_forward_args: object = None,
     *,
-    reinitialization: Reinitialization = "permuted",
-    n_draws: int = 3,
+    plan: Plan,
     seed: int,
     images: Sequence[int],
     max_examples_per_batch: int | None,
@@ -144,8 +147,7 @@ def sample_entropy_rise(
         inputs: As there.
         target: As there.
         additional_forward_args: As there.
-        reinitialization: As there.
-        n_draws: As there.
+        plan: From :func:`at_the_end`.
         seed: Of all randomness.
         images: The number of each example's image.
         max_examples_per_batch: Most inputs in one forward pass.
@@ -157,7 +159,7 @@ def sample_entropy_rise(
         inputs,
         target,
         additional_forward_args,
-        plan=Plan("cascading", reinitialization, every_nth_layer=None, n_draws=n_draws),
+        plan=plan,
         seed=seed,
         images=images,
         max_examples_per_batch=max_examples_per_batch,
@@ -165,7 +167,7 @@ def sample_entropy_rise(
         show_progress=show_progress,
     )
     before = {name: entropy(one) for name, one in maps.original.items()}
-    nothing = torch.full((len(inputs), n_draws), math.nan, dtype=torch.float64)
+    nothing = torch.full((len(inputs), plan.n_draws), math.nan, dtype=torch.float64)
     values = {name: nothing.clone() for name in before}
     for step in maps:
         for name, one in step.maps.items():

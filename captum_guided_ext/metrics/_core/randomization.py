@@ -175,10 +175,7 @@ def parameter_randomization(
         inputs,
         target,
         additional_forward_args,
-        order=order,
-        reinitialization=reinitialization,
-        every_nth_layer=every_nth_layer,
-        n_draws=n_draws,
+        plan=Plan(order, reinitialization, every_nth_layer, n_draws),
         seed=draws.seed,
         images=draws.images,
         max_examples_per_batch=max_examples_per_batch,
@@ -205,12 +202,7 @@ def sample_randomization(
     target: TargetType,
     additional_forward_args: object = None,
     *,
-    order: Order = "cascading",
-    reinitialization: Reinitialization = "permuted",
-    every_nth_layer: int = 1,
-    n_draws: int = 3,
-    n_noise_samples: int = 0,
-    noise_level: float = 0.1,
+    plan: Plan,
     seed: int,
     images: Sequence[int],
     max_examples_per_batch: int | None,
@@ -225,12 +217,7 @@ def sample_randomization(
         inputs: As there.
         target: As there.
         additional_forward_args: As there.
-        order: As there.
-        reinitialization: As there.
-        every_nth_layer: As there.
-        n_draws: As there.
-        n_noise_samples: Noisy inputs over which each map is averaged. Default: 0, for none.
-        noise_level: The deviation of the noise, as a part of each example's range.
+        plan: Which layers are randomised how, and how often.
         seed: Of all randomness.
         images: The number of each example's image.
         max_examples_per_batch: Most inputs in one forward pass.
@@ -244,7 +231,7 @@ def sample_randomization(
         inputs,
         target,
         additional_forward_args,
-        plan=Plan(order, reinitialization, every_nth_layer, n_draws, n_noise_samples, noise_level),
+        plan=plan,
         seed=seed,
         images=images,
         max_examples_per_batch=max_examples_per_batch,
@@ -252,10 +239,10 @@ def sample_randomization(
         show_progress=show_progress,
     )
     originals = Originals(maps.original, measures)
-    shape = (len(inputs), len(maps.layers), n_draws)
+    shape = (len(inputs), len(maps.layers), plan.n_draws)
     values = _empty(measures, maps.original, shape)
-    shuffled = _empty(measures, maps.original, (len(inputs), n_draws))
-    for draw in range(n_draws):
+    shuffled = _empty(measures, maps.original, (len(inputs), plan.n_draws))
+    for draw in range(plan.n_draws):
         for rows in maps.parts:
             mixed = _shuffled(maps.original, rows, draw, Draws(seed, images, "shuffled map"))
             _put(shuffled, originals.similarities(mixed, rows), (rows, draw))
@@ -264,10 +251,10 @@ def sample_randomization(
         _put(
             values, originals.similarities(step.maps, step.rows), (step.rows, step.step, step.draw)
         )
-        if step.step == len(maps.layers) - 1 and order != "independent":
+        if step.step == len(maps.layers) - 1 and plan.order != "independent":
             same = {n for n in untouched if torch.equal(step.maps[n], maps.original[n][step.rows])}
             untouched &= same
-    if untouched and order != "independent":
+    if untouched and plan.order != "independent":
         named = ", ".join(sorted(untouched))
         warn_user(
             f"with all weights random, the map of {named} is the same to the bit: it does not "

@@ -11,6 +11,7 @@ from captum_guided_ext.metrics._core.randomization import (
     check_batch,
     sample_randomization,
 )
+from captum_guided_ext.metrics._utils.randomized_maps import Plan
 from captum_guided_ext.sampling import a_seed, check_positive_count
 
 if TYPE_CHECKING:
@@ -102,12 +103,7 @@ def smooth_parameter_randomization(
         inputs,
         target,
         additional_forward_args,
-        order=order,
-        reinitialization=reinitialization,
-        every_nth_layer=every_nth_layer,
-        n_draws=n_draws,
-        n_noise_samples=n_noise_samples,
-        noise_level=noise_level,
+        plan=Plan(order, reinitialization, every_nth_layer, n_draws, n_noise_samples, noise_level),
         seed=draws.seed,
         images=draws.images,
         max_examples_per_batch=max_examples_per_batch,

@@ -157,6 +157,11 @@ def _correlation(first: Tensor, second: Tensor) -> Tensor:
     return (x * y).sum(dim=1) / spread.sqrt()  # of a map that is the same everywhere 0 / 0
 
 
+def why_no_ssim(shape: tuple[int, ...]) -> str:
+    """Return why maps of a shape have no structural similarity; empty where they have."""
+    return _find_ssim(shape)[1]
+
+
 def _find_ssim(shape: tuple[int, ...]) -> tuple[Any, str]:
     """Return torchmetrics' function, or why there is no SSIM."""
     if len(shape) != _PICTURE or min(shape[2:]) <= _REACH:
