@@ -100,8 +100,7 @@ def draw_checks(
         high = max(map(panel_height, estimates))
         for place, one in enumerate(estimates):
             axes = sheet.add(_LABEL + place * wide, wide - 2 * _BETWEEN, high)
-            draw_panel(axes, one)
-            axes.set_xlim(*_ENDS)
+            draw_panel(axes, one, _ENDS)
             axes.set_xticks([-1, -0.5, 0, 0.5, 1])
             if place:  # the names are those of the first
                 axes.set_yticklabels([])

@@ -93,11 +93,19 @@ def _caption(panel: EstimatePanel) -> str:
     return lettering(panel.caption, _PANEL - _LABEL, 9)
 
 
-def draw_panel(axes: Axes, panel: EstimatePanel) -> None:
-    """Draw a panel on axes of its own."""
+def draw_panel(axes: Axes, panel: EstimatePanel, ends: tuple[float, float] | None = None) -> None:
+    """Draw a panel on axes of its own.
+
+    Args:
+        axes: The axes.
+        panel: The panel.
+        ends: Those of a linear axis. Default: as the values need it.
+    """
     shown = list(reversed(panel.estimates))
     values = [one.value for one in shown]
-    if values and min(values) > 0 and max(values) >= _DECADES * min(values):
+    if ends is not None:
+        axes.set_xlim(*ends)
+    elif values and min(values) > 0 and max(values) >= _DECADES * min(values):
         axes.set_xscale("log", nonpositive="clip")
         axes.set_xlim(min(values) / 2, max(values) * 2)
     else:

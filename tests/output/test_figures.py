@@ -525,3 +525,15 @@ def test_a_value_between_nothing_is_drawn_as_a_point():
     assert points == [[[1, 0.9], [6, 0.4]]]
     assert empty.get_legend() is None
     assert axes.get_legend() is not None
+
+
+def test_correlations_are_drawn_on_a_linear_axis_however_small():
+    panels = [
+        EstimatePanel("picture", "", [Estimate("a", 0.33), Estimate("b", 0.001)], (-0.5, 0.5)),
+        EstimatePanel("edges", "", [Estimate("a", -0.1), Estimate("b", 0.4)]),
+    ]
+    figure = draw_checks([], ("", ""), panels, None, title="checks", caption="of two methods")
+    drawn = [axes for axes in figure.axes if axes.get_title()]
+    assert [axes.get_xscale() for axes in drawn] == ["linear", "linear"]
+    assert drawn[0].get_xlim() == drawn[1].get_xlim()
+    assert drawn[0].get_xlim()[0] < -1 < 1 < drawn[0].get_xlim()[1]
