@@ -26,19 +26,25 @@ if TYPE_CHECKING:
 
     from captum_guided_ext.sanity._numbers import Line, Number
 
-_STEPS = ("first", "half way", "all layers")
 
+def tables(lines: Sequence[Line], first: str, counts: Sequence[int]) -> Iterator[tuple[str, Table]]:
+    """Yield the tables, each with its title.
 
-def tables(lines: Sequence[Line], layers: Sequence[str]) -> Iterator[tuple[str, Table]]:
-    """Yield the tables, each with its title."""
+    Args:
+        lines: The numbers of each method.
+        first: The layer that is randomised first.
+        counts: How many layers are random at each step.
+    """
     yield (
-        f"rank correlation with the map as it was, as layers become random, {layers[0]} first",
-        _of_steps([(line.method, line.ranks, line.random_ranks) for line in lines], layers),
+        f"rank correlation with the map as it was, as layers become random, {first} first",
+        _of_steps([(line.method, line.ranks, line.random_ranks) for line in lines], first, counts),
     )
     if any(one for line in lines for one in line.ssim):
         yield (
             "structural similarity (SSIM), likewise",
-            _of_steps([(line.method, line.ssim, line.random_ssim) for line in lines], layers),
+            _of_steps(
+                [(line.method, line.ssim, line.random_ssim) for line in lines], first, counts
+            ),
         )
     rows = [
         {
@@ -63,17 +69,17 @@ def tables(lines: Sequence[Line], layers: Sequence[str]) -> Iterator[tuple[str, 
 
 
 def _of_steps(
-    found: Sequence[tuple[str, tuple[Number | None, ...], Number | None]], layers: Sequence[str]
+    found: Sequence[tuple[str, tuple[Number | None, ...], Number | None]],
+    first: str,
+    counts: Sequence[int],
 ) -> Table:
-    half = (len(layers) - 1) // 2
+    middle = min(range(len(counts)), key=lambda step: abs(counts[step] - (1 + counts[-1]) / 2))
+    half = f"{counts[middle]} of {counts[-1]} layers"
+    shown = {middle: half, 0: first, len(counts) - 1: "all layers"}  # the later, where two are one
     rows = [
-        {
-            "method": method,
-            layers[0]: _words(steps[0], interval=True),
-            "half way": _words(steps[half], interval=True),
-            "all layers": _words(steps[-1], interval=True),
-            "random map": _words(random),
-        }
+        {"method": method}
+        | {title: _words(steps[step], interval=True) for step, title in sorted(shown.items())}
+        | {"random map": _words(random)}
         for method, steps, random in found
     ]
     return Table.of_rows(tuple(rows[0]), rows)
@@ -95,7 +101,8 @@ def _rounded(value: float) -> str:
 def draw(
     lines: Sequence[Line],
     agreement: Mapping[tuple[str, str], Number],
-    layers: Sequence[str],
+    first: str,
+    layers: int,
     *,
     title: str,
     caption: str,
@@ -110,7 +117,7 @@ def draw(
         values[place, place] = 1.0 if line.agreement else math.nan
     return draw_checks(
         [_curves(line) for line in lines],
-        (layers[0], f"all {len(layers)} layers" if len(layers) > 1 else ""),
+        (first, f"all {layers} layers" if layers > 1 else ""),
         [
             _panel("Another class", [(one.method, one.class_sensitivity) for one in lines],
                    "rank correlation of the maps\nfor the two classes", LARGE, VERY_STRONG),

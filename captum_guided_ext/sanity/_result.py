@@ -134,10 +134,17 @@ class Sanity(Result):
         return draw(
             self.lines,
             self.numbers.agreement(),
-            self.numbers.layers,
+            self.numbers.layers[0],
+            self._counts[-1],
             title=f"Sanity checks of {self._headline()}",
             caption=self._caption(),
         )
+
+    @property
+    def _counts(self) -> tuple[int, ...]:
+        """How many layers are random at each step at which maps are compared."""
+        layers = self.settings["layers in all"]
+        return (*range(1, layers, self.settings["every_nth_layer"]), layers)
 
     def _caption(self) -> str:
         first, *_, last = [*self.numbers.layers] * 2
@@ -150,7 +157,7 @@ class Sanity(Result):
         )
 
     def _headline(self) -> str:
-        layers = counted(len(self.numbers.layers), "layer")
+        layers = counted(self._counts[-1], "layer")
         return (
             f"{self.settings['model']['name']}: {counted(len(self.numbers.methods), 'method')} on "
             f"{counted(len(self.collected.images), 'picture')}, {layers} randomised in "
@@ -158,7 +165,7 @@ class Sanity(Result):
         )
 
     def _tables(self) -> Iterator[tuple[str, Table]]:
-        return tables(self.lines, self.numbers.layers)
+        return tables(self.lines, self.numbers.layers[0], self._counts)
 
     def _table(self) -> Table:
         columns = SanityRow._fields

@@ -87,6 +87,36 @@ def test_numbers_do_not_depend_on_the_batch(found):
         assert by_name(checked(batch_size=size)) == pytest.approx(by_name(found), abs=2e-4)
 
 
+class Deep(nn.Sequential):
+    """Fourteen layers, which are numbered from the input."""
+
+    def __init__(self):
+        parts = [nn.Linear(3, 3) if place % 2 else nn.ReLU() for place in range(1, 28)]
+        super().__init__(*parts)
+
+
+@pytest.mark.filterwarnings("ignore:SSIM compares pictures")
+@pytest.mark.parametrize(
+    ("every", "columns"),
+    [
+        ("all", ["26", "7 of 14 layers", "all layers", "random map"]),
+        (6, ["26", "7 of 14 layers", "all layers", "random map"]),  # after 1, 7, 13 and 14
+        (9, ["26", "10 of 14 layers", "all layers", "random map"]),  # after 1, 10 and 14
+        (20, ["26", "all layers", "random map"]),
+    ],
+)
+def test_tables_and_figure_say_how_many_layers_are_random(every, columns):
+    data = TensorDataset(torch.ones(1, 3))
+    found = cg.sanity(
+        seeded(Deep), data, methods=["gradient"], layers=every, draws=1, show_progress=False
+    )  # fmt: skip
+    lines = str(found).splitlines()
+    assert lines[0].endswith("1 method on 1 picture, 14 layers randomised in 1 draw")
+    assert [one.strip() for one in lines[3].strip("|").split("|")] == ["method", *columns]
+    written = [text.get_text() for axes in found.plot().axes for text in axes.texts]
+    assert "all 14 layers" in written
+
+
 def test_a_model_is_left_as_it_is():
     model = small.cnn()
     with nothing_changed(model):
