@@ -9,9 +9,9 @@ at the top of the package.
 from captum_guided_ext.autograd._checks import (
     check_finite,
     check_inputs,
+    check_maps,
     select_target,
     warn_of_zero,
-    zero_examples,
 )
 from captum_guided_ext.autograd._forward_pass import ForwardPass, Override, rectifiers
 from captum_guided_ext.autograd._guided_relu import GuidedReLU
@@ -39,6 +39,7 @@ __all__ = [
     "as_rule",
     "check_finite",
     "check_inputs",
+    "check_maps",
     "check_output",
     "is_scripted",
     "leaf_uses",
@@ -50,5 +51,4 @@ __all__ = [
     "returning_tensors",
     "select_target",
     "warn_of_zero",
-    "zero_examples",
 ]

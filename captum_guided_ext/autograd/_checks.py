@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cmath
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +13,7 @@ from captum_guided_ext import _captum
 from captum_guided_ext.errors import DataError, TargetError, TargetRangeError, warn_user
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from captum_guided_ext._captum import TargetType
 
@@ -65,9 +67,14 @@ def _kind_of_tensor(x: Tensor) -> tuple[str, str] | None:
 
 
 def check_finite(values: Tensor, name: str) -> None:
-    """Raise ``DataError`` where ``values`` holds NaN or infinity, with the first place."""
+    """Raise ``DataError`` where ``values`` holds NaN or infinity, with the first place.
+
+    Reads one number where they are finite.
+    """
+    if cmath.isfinite(values.detach().sum().item()):  # as no sum with one of them is
+        return
     finite = torch.isfinite(values)
-    if not finite.all():
+    if not finite.all():  # and they are not just large
         first = tuple((~finite).nonzero()[0].tolist())
         raise DataError(
             f"{name} holds NaN or infinity in {int((~finite).sum())} of {finite.numel()} places, "
@@ -156,15 +163,37 @@ def _check_range(output: Tensor, target: TargetType) -> None:
                 )
 
 
-def zero_examples(maps: Sequence[Tensor]) -> list[int]:
-    """Return the examples (positions along dimension 0) whose maps are zero everywhere.
+def check_maps(maps: Mapping[str, Tensor]) -> list[int]:
+    """Check that maps are finite, and return the examples of which all are zero everywhere.
 
-    None, where the maps have different numbers of examples.
+    Reads the least and the largest value of each example, all of them at once.
+
+    Args:
+        maps: By the name to call them by, the examples along dimension 0.
+
+    Returns:
+        Positions along dimension 0; none, where the maps have different numbers of examples.
+
+    Raises:
+        DataError: where one holds NaN or infinity.
     """
-    if len({len(one) for one in maps}) > 1:
+    device = next(iter(maps.values())).device
+    ends = [end.flatten().to(device) for one in maps.values() for end in _ends(one.detach())]
+    read: list[float] = torch.cat(ends).tolist()
+    if not all(map(math.isfinite, read)):
+        for name, one in maps.items():
+            check_finite(one, name)
+    if len({len(one) for one in maps.values()}) > 1:
         return []
-    some = torch.stack([one.reshape(len(one), -1).any(dim=1).cpu() for one in maps]).any(dim=0)
-    return (~some).nonzero().flatten().tolist()
+    examples = len(ends[0])
+    return [i for i in range(examples) if not any(read[i::examples])]
+
+
+def _ends(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the least and the largest value of each example; both NaN where one is."""
+    rest = tuple(range(1, values.dim()))
+    # Twice as fast as aminmax, which does not take several dimensions.
+    return (values.amin(dim=rest), values.amax(dim=rest)) if rest else (values, values)
 
 
 def warn_of_zero(what: str, examples: list[int], reason: str, *, batch: int) -> None:
@@ -174,16 +203,9 @@ def warn_of_zero(what: str, examples: list[int], reason: str, *, batch: int) -> 
     warn_user(f"{what} is zero everywhere{where}: {reason}.")
 
 
-def warn_if_training(forward_func: Any) -> None:
-    """Warn where a module in training mode would make the attribution random."""
-    module = forward_func
-    if not isinstance(module, nn.Module):
-        module = getattr(forward_func, "__self__", None)  # a bound model.forward
-    if not isinstance(module, nn.Module):
-        return
-    # A frozen scripted module has no training flag.
-    training = [m for m in module.modules() if getattr(m, "training", False)]
-    restless = sorted({_type(m) for m in training if _is_restless(m)})
+def warn_if_training(training: Iterable[nn.Module]) -> None:
+    """Warn where one of the modules in training mode makes the attribution random."""
+    restless = sorted({_type(module) for module in training if _is_restless(module)})
     if restless:
         warn_user(
             f"the model is in training mode with {', '.join(restless)}: its output depends on "

@@ -10,16 +10,18 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Collection, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 from torch.utils.checkpoint import CheckpointError
 
 from captum_guided_ext import _captum
 from captum_guided_ext.autograd import _checks as checks
 from captum_guided_ext.autograd._eager import as_written
+from captum_guided_ext.autograd._modules import modules_of
 from captum_guided_ext.autograd._outputs import check_output
 from captum_guided_ext.autograd._path import NO_FLOW, RulePath
 from captum_guided_ext.autograd._recording import Call, own_records, recorded, watched_calls
@@ -31,15 +33,21 @@ from captum_guided_ext.errors import ModelError, OpaqueGraphError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
-    from torch import Tensor, nn
+    from torch import nn
+    from torch.autograd.graph import Node
 
     from captum_guided_ext._captum import TargetType
     from captum_guided_ext.autograd._path import Flow, RectifierReport
 
     ChooseLayer = Callable[[Sequence[tuple[str, Call]], Tensor], Call]
 
+    # Where a backward pass starts: a path, and scores, one tensor for each device.
+    Question = tuple[RulePath, Sequence[Tensor]]
+
 Override = Collection[str] | Mapping[str, bool]
+_NEURON = "the neuron"
 
 
 class ForwardPass:
@@ -52,7 +60,8 @@ class ForwardPass:
     The model runs exactly once, except in the first forward pass of a model whose graph does not
     show its rectifiers (in place on a view, or spelled by arithmetic) or whose layer is written to
     in place behind it. It runs twice then, with its buffers put back in between; state that it
-    keeps elsewhere sees both calls. That is remembered as long as the model lives.
+    keeps elsewhere sees both calls. That is remembered as long as the model lives. It also runs
+    again to say why a map is zero everywhere, where the answer had let the graph go.
 
     Args:
         forward_func: A module or any callable. It may return a tensor, an object with ``logits``,
@@ -96,7 +105,10 @@ class ForwardPass:
         override: Override = (),
     ) -> None:
         self.inputs = checks.check_inputs(inputs)
-        checks.warn_if_training(forward_func)
+        modules = modules_of(forward_func)
+        training = _in_training(modules)
+        checks.warn_if_training(training)
+        self._forward_func = forward_func
         self._arguments = additional_forward_args
         self._layer = layer
         self._choose_layer = choose_layer
@@ -107,19 +119,21 @@ class ForwardPass:
         self._device_ids = device_ids or getattr(forward_func, "device_ids", None)
         self._override = _by_label(override)
         self._lock = threading.RLock()  # hooks sit on this graph's nodes for one answer at a time
-        self._run_until_seen(forward_func)
+        self._run_until_seen(modules, training)
 
-    def _run_until_seen(self, model: Callable[..., Any]) -> None:
+    def _run_until_seen(self, modules: list[nn.Module], training: list[nn.Module]) -> None:
+        model = self._forward_func
         known = known_of(model)
         buffers = None
         if not known.needs_a_second_look:
-            buffers = Buffers(model, only_in_training=known.has_run)
+            # Few modules write to their buffers in evaluation mode.
+            buffers = Buffers(training if known.has_run else modules)
         layer = self._layer
         if self._choose_layer is not None and known.layer is not None:
             layer = known.layer()
         look = SecondLook(self._data) if known.needs_a_second_look else None
         self._run(model, layer, look)
-        again = self._choose_layer is not None and self._chosen(model, self._choose_layer)
+        again = self._choose_layer is not None and self._choose(model, self._choose_layer)
         if look is None and self._may_hide:
             look, again = SecondLook(self._data), True
             # For good: what makes a rectifier of arithmetic may change without a sign on the graph.
@@ -132,7 +146,7 @@ class ForwardPass:
         if self._layer is not None and again:
             known.layer = weakref.ref(self._layer)
 
-    def _chosen(self, model: Any, choose: ChooseLayer) -> bool:
+    def _choose(self, model: Any, choose: ChooseLayer) -> bool:
         """Choose the layer, and say whether the model has to run again to record its output."""
         names = {module: name for name, module in model.named_modules() if name}
         calls = [(names[call.module], call) for call in self._calls if call.module in names]
@@ -157,19 +171,21 @@ class ForwardPass:
     ) -> None:
         for name in ("output", "_path", "_recorded"):  # the graph of a run before this one
             vars(self).pop(name, None)
+        self._scored: tuple[object, Tensor] | None = None
+        self._at_layer: tuple[Tensor, Sequence[Tensor | None]] | None = None
         with ExitStack() as stack:
             stack.enter_context(_autograd_on())
             leaves = tuple(_leaf(x) for x in self.inputs)
             given = tuple(leaf.clone() for leaf in leaves)
-            with torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001 - a subclass may add nodes
-                goals = tuple(get_gradient_edge(leaf).node for leaf in leaves)
+            goals = tuple(map(_accumulator, leaves, given))
             lowered = stack.enter_context(as_written())
             records = stack.enter_context(recorded(layer, at_input=self._at_layer_input))
             if self._choose_layer is not None:
                 self._calls = self._watched(stack)
             if look is not None:
                 stack.enter_context(look)
-            output = _captum.run_forward(_taking_arguments(model), given, None, self._arguments)
+            further = _captum.format_additional_forward_args(self._arguments) or ()
+            output = model(*given, *further)
         self.output = check_output(output)
         self._leaves, self._goals = leaves, goals
         self._not_opened = lowered.failures[0] if lowered.failures else None
@@ -194,7 +210,9 @@ class ForwardPass:
 
     def _record(self, records: Sequence[tuple[Tensor, ...]]) -> None:
         self._recorded = own_records(records, self._goals)
-        paths = self._path, self._path_from(self._recorded_tensors)
+        paths = [self._path]
+        if self._recorded:
+            paths.append(self._path_from(self._recorded_tensors))
         self._may_hide = any(path.may_hide_a_rectifier for path in paths)
 
     def _path_from(self, tensors: Sequence[Tensor]) -> RulePath:
@@ -210,6 +228,12 @@ class ForwardPass:
     def _recorded_tensors(self) -> list[Tensor]:
         return [tensor for record in self._recorded.values() for tensor in record]
 
+    @property
+    def _single_tensors(self) -> list[Tensor]:
+        """What the layer put out on each device, where that is one tensor; else nothing."""
+        records = self._layer_records() if self._recorded else []
+        return [one for (one,) in records] if all(len(record) == 1 for record in records) else []
+
     def rectifiers(self) -> RectifierReport:
         """Return what lies between the output and the inputs."""
         return self._path.report()
@@ -221,7 +245,15 @@ class ForwardPass:
             ValueError: if ``target`` is missing or impossible; the message says what the range is.
         """
         with self._answering():
+            return self._scores(target)
+
+    def _scores(self, target: TargetType) -> Tensor:
+        if isinstance(target, Tensor):  # whose numbers may be others the next time
             return checks.select_target(self.output, target)
+        asked = type(target), tuple(target) if isinstance(target, list) else target
+        if self._scored is None or self._scored[0] != asked:
+            self._scored = asked, checks.select_target(self.output, target)
+        return self._scored[1]
 
     def input_gradients(
         self,
@@ -229,6 +261,7 @@ class ForwardPass:
         target: TargetType = None,
         *,
         warn_if_zero: bool = False,
+        retain_graph: bool = True,
     ) -> tuple[Tensor, ...]:
         """Return the gradient of the target's score at each input, under ``rule``.
 
@@ -238,7 +271,10 @@ class ForwardPass:
             rule: What the rectifiers send back: a rule, or "gradient", "deconvolution" or
                 "guided". Default: what autograd does.
             target: The score of each example to explain, as in Captum.
-            warn_if_zero: Warn of examples whose map is zero everywhere, with the reason.
+            warn_if_zero: Warn of examples whose map is zero everywhere, with the reason, which
+                costs two more backward passes.
+            retain_graph: Keep what further answers need. Without, memory is free as the backward
+                pass goes, and this answer is the last. Default: True.
 
         Returns:
             One tensor per input, of its shape and type.
@@ -250,11 +286,11 @@ class ForwardPass:
                 with NaN or infinity.
         """
         rule = as_rule(rule)
-        with self._answering():
-            scores = self.scores(target)
-            self._require_inputs(self._path, "the output")
-            self._path.check(rule, opening_error=self._not_opened)
-            return self._backward(self._path, rule, [scores], warn_if_zero=warn_if_zero)
+
+        def ask() -> Question:
+            return self._path, [self._scores(target)]
+
+        return self._answer(ask, "the output", rule, warn_if_zero, retain_graph)
 
     def ignored_share(self, rule: BackwardRule | str, target: TargetType = None) -> float:
         """Return how much negative evidence ``rule`` ignored, as a share of magnitudes, 0 to 1.
@@ -288,18 +324,25 @@ class ForwardPass:
             self._require_inputs(self._path, "the output")
             self._path.check(rule, opening_error=self._not_opened)
             with self._path.watched(rule) as flows:
-                self._backward(self._path, GRADIENT, [scores])
+                gradients = self._of_inputs(self._backward(self._path, GRADIENT, [scores]))
+        checks.check_maps(_named(GRADIENT, gradients))
         return {name: flows.get(name, NO_FLOW) for name in self._path.rectifiers}
 
     def neuron_gradients(
-        self, rule: BackwardRule | str, selector: Any, *, warn_if_zero: bool = False
+        self,
+        rule: BackwardRule | str,
+        selector: Any,
+        *,
+        warn_if_zero: bool = False,
+        retain_graph: bool = True,
     ) -> tuple[Tensor, ...]:
         """Return the gradient of one neuron of the layer at each input, under ``rule``.
 
         Args:
             rule: What the rectifiers between the neuron and the inputs send back.
             selector: An index, a tuple of indices or slices, or a callable, as in Captum.
-            warn_if_zero: Warn of examples whose map is zero everywhere, with the reason.
+            warn_if_zero: As in :meth:`input_gradients`.
+            retain_graph: As in :meth:`input_gradients`. Default: True.
 
         Returns:
             One tensor per input, of its shape and type.
@@ -311,17 +354,18 @@ class ForwardPass:
             ValueError: for a layer that was not called, or a bad selector.
         """
         rule = as_rule(rule)
-        with self._answering():
+
+        def ask() -> Question:
             neurons = [_select_neuron(record, selector) for record in self._layer_records()]
-            path = self._path_from(neurons)
-            self._require_inputs(path, "the neuron")
-            path.check(rule, may_be_linear=True, opening_error=self._not_opened)
-            return self._backward(path, rule, neurons, warn_if_zero=warn_if_zero)
+            return self._path_from(neurons), neurons
+
+        return self._answer(ask, _NEURON, rule, warn_if_zero, retain_graph)
 
     def layer_gradients(self, target: TargetType = None) -> tuple[Tensor, Tensor]:
         """Return the plain gradient of the target's score at the layer, and its activation.
 
-        Costs a backward pass down to the layer only. Two tensors of the activation's shape.
+        Costs a backward pass down to the layer only; none, right after the plain gradient of the
+        same target at the input. Two tensors of the activation's shape.
 
         Raises:
             ValueError: for a bad ``target``, a layer that was not called in this forward pass,
@@ -334,10 +378,11 @@ class ForwardPass:
                 "a single feature map: choose a layer with one tensor"
             )
         with self._answering():
-            scores = self.scores(target)
-            gradients = torch.autograd.grad(
-                torch.unbind(scores), [r[0] for r in records], retain_graph=True, allow_unused=True
-            )
+            scores = self._scores(target)
+            if self._at_layer is not None and self._at_layer[0] is scores:
+                gradients = self._at_layer[1]
+            else:
+                gradients = _gradients([scores], [record[0] for record in records])
         found = [g for g in gradients if g is not None]
         if len(found) < len(records):
             raise ModelError(f"layer {_name(self._layer)} does not lead to the output")
@@ -349,21 +394,47 @@ class ForwardPass:
         with self._lock, _autograd_on(), as_written():
             yield
 
+    def _answer(
+        self,
+        ask: Callable[[], Question],
+        of: str,
+        rule: BackwardRule,
+        warn_if_zero: bool,
+        retain_graph: bool,
+    ) -> tuple[Tensor, ...]:
+        with self._answering():
+            path, scores = ask()
+            self._require_inputs(path, of)
+            path.check(rule, may_be_linear=of == _NEURON, opening_error=self._not_opened)
+            # Of the plain gradient the layer's is a part, which may be asked for next.
+            layer = self._single_tensors if rule.is_gradient and of != _NEURON else []
+            found = self._backward(path, rule, scores, layer, retain_graph=retain_graph)
+            gradients = self._of_inputs(found)
+            if layer:
+                self._at_layer = scores[0], found[len(gradients) :]
+            zero = checks.check_maps(_named(rule, gradients))
+            if warn_if_zero and zero:
+                if not retain_graph:
+                    modules = modules_of(self._forward_func)
+                    self._run_until_seen(modules, _in_training(modules))
+                    path, scores = ask()
+                for examples, reason in self._why_zero(path, rule, scores, zero):
+                    what = f"the {rule.name} attribution"
+                    checks.warn_of_zero(what, examples, reason, batch=len(gradients[0]))
+            return gradients
+
     def _backward(
         self,
         path: RulePath,
         rule: BackwardRule,
         scores: Sequence[Tensor],
+        layer: Sequence[Tensor] = (),
         *,
-        warn_if_zero: bool = False,
-    ) -> tuple[Tensor, ...]:
+        retain_graph: bool = True,
+    ) -> tuple[Tensor | None, ...]:
         try:
             with path.applied(rule):
-                gradients = torch.autograd.grad(
-                    [one for several in scores for one in torch.unbind(several)],
-                    self._leaves,
-                    retain_graph=True,
-                )
+                return _gradients(scores, [*self._leaves, *layer], retain_graph=retain_graph)
         except RuntimeError as error:
             if not isinstance(error, CheckpointError) and "TorchScript" not in str(error):
                 raise
@@ -371,12 +442,11 @@ class ForwardPass:
                 "a checkpoint around a script computes it again in another way than the first "
                 "time: explain the model without checkpoints"
             ) from error
-        for index, gradient in enumerate(gradients):
-            checks.check_finite(gradient, f"the {rule.name} attribution of inputs[{index}]")
-        if warn_if_zero and (zero := checks.zero_examples(gradients)):
-            for examples, reason in self._why_zero(path, rule, scores, zero):
-                what = f"the {rule.name} attribution"
-                checks.warn_of_zero(what, examples, reason, batch=len(gradients[0]))
+
+    def _of_inputs(self, found: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+        gradients = tuple(one for one in found[: len(self._leaves)] if one is not None)
+        if len(gradients) < len(self._leaves):
+            raise ModelError("an input receives no gradient: a function on the way sends none back")
         return gradients
 
     def _why_zero(
@@ -389,8 +459,8 @@ class ForwardPass:
             # A model may return one score for the whole batch.
             return [joined[examples] if len(joined) > max(examples) else joined]
 
-        plain = self._backward(path, GRADIENT, scores_of(zero))
-        flat = [i for i in checks.zero_examples(plain) if i in zero]
+        plain = self._of_inputs(self._backward(path, GRADIENT, scores_of(zero)))
+        flat = [i for i in checks.check_maps(_named(GRADIENT, plain)) if i in zero]
         if flat:
             yield flat, "the plain gradient is zero too, the score does not change with the input"
         rest = [i for i in zero if i not in flat]
@@ -460,26 +530,49 @@ def _by_label(override: Override) -> dict[str, bool]:
     return dict(override) if isinstance(override, Mapping) else dict.fromkeys(override, True)
 
 
-@contextmanager
-def _autograd_on() -> Iterator[None]:
+def _autograd_on() -> AbstractContextManager[None]:
     """Record graphs, whatever mode (``no_grad``, ``inference_mode``) the caller is in."""
+    is_on = torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+    return nullcontext() if is_on else _autograd_switched_on()
+
+
+@contextmanager
+def _autograd_switched_on() -> Iterator[None]:
     # By position, as torch.compile wants it.
     with torch.inference_mode(False), torch.enable_grad():  # noqa: FBT003
         yield
-
-
-def _taking_arguments(model: Callable[..., Any]) -> Callable[..., Any]:
-    # Captum asks for the signature of what it calls, which scripted functions do not have.
-    def call(*args: Any) -> Any:
-        return model(*args)
-
-    return call
 
 
 def _leaf(x: Tensor) -> Tensor:
     # An inference tensor cannot require a gradient; its clone, made outside that mode, can.
     x = x.detach()
     return (x.clone() if x.is_inference() else x).requires_grad_()
+
+
+def _gradients(
+    scores: Sequence[Tensor], tensors: Sequence[Tensor], *, retain_graph: bool = True
+) -> tuple[Tensor | None, ...]:
+    """Return the gradient of all scores together at each tensor, None where there is no path."""
+    ones = [torch.ones_like(one) for one in scores]
+    return torch.autograd.grad(scores, tensors, ones, retain_graph=retain_graph, allow_unused=True)
+
+
+def _named(rule: BackwardRule, gradients: Sequence[Tensor]) -> dict[str, Tensor]:
+    what = f"the {rule.name} attribution of inputs"
+    return {f"{what}[{index}]": gradient for index, gradient in enumerate(gradients)}
+
+
+def _in_training(modules: Sequence[nn.Module]) -> list[nn.Module]:
+    # A frozen scripted module has no training flag.
+    return [module for module in modules if getattr(module, "training", False)]
+
+
+def _accumulator(leaf: Tensor, clone: Tensor) -> Node:
+    """Return the node that accumulates the gradient of ``leaf``, of which there is a clone."""
+    if type(leaf) is Tensor:
+        return clone.grad_fn.next_functions[0][0]  # type: ignore[union-attr, return-value]
+    with torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001 - a subclass may add nodes
+        return get_gradient_edge(leaf).node
 
 
 def _select_neuron(record: tuple[Tensor, ...], selector: Any) -> Tensor:

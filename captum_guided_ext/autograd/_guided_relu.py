@@ -112,7 +112,7 @@ class GuidedReLU(nn.Module):
                 "GuidedBackprop also finds rectifiers called as functions"
             )
         before = [(one, type(one), dict(vars(one))) for one, _ in found]
-        buffers = Buffers(module)
+        buffers = Buffers(module.modules())
         try:
             for one, ceiling in found:
                 one.__class__ = _ruled(cls, type(one))  # type: ignore[arg-type]

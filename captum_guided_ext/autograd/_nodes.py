@@ -74,6 +74,11 @@ _RELU6_CEILING = 6
 _SIGMOID_AT_0 = 0.5  # Sigmoid keeps what it returned
 _FUSED_RNNS = ("CudnnRnn", "MiopenRnn")
 _RNN_RELU_MODE = 0  # cuDNN's and MIOpen's number for a vanilla RNN with ReLU
+# Operations of which some nodes are more than algebra to a rule.
+_TELLING = frozenset((
+    *_ACTIVATIONS, *_OTHERS, *_FUSED_RNNS, *_SPELL_RECTIFIERS,
+    "Clamp", "ClampMax", "ClampMin", "CopySlices", "Mul", "Pow", "Relu",
+))  # fmt: skip
 
 # Functions of torch itself that move tensors between devices and processes, and rectify nothing.
 _TRANSPARENT_MODULES = ("torch.nn.parallel.", "torch.nn.modules._functions", "torch.distributed.")
@@ -85,8 +90,19 @@ def operation_of(node: Node) -> str:
     The C++ namespace in front differs between versions, the number behind between overloads:
     ``threshold_`` is ``ThresholdBackward1``.
     """
-    name = node.name().rpartition("::")[2]
+    return _operation(node.name())
+
+
+@cache  # a network has hundreds of nodes, and torch a few hundred names
+def _operation(name: str) -> str:
+    name = name.rpartition("::")[2]
     return name.rpartition("Backward")[0] or name
+
+
+@cache
+def _is_algebra(name: str) -> bool:
+    """Whether a node of torch's own with that name is nothing to a rule, whatever it has saved."""
+    return _operation(name) not in _TELLING and "CppNode" not in name
 
 
 def classify(node: Node) -> tuple[Role, str] | None:  # noqa: PLR0911 - a table
@@ -95,8 +111,11 @@ def classify(node: Node) -> tuple[Role, str] | None:  # noqa: PLR0911 - a table
     Only scalar ``_saved_*`` attributes are read: a saved tensor may set off the recomputation
     of a checkpoint.
     """
-    operation = operation_of(node)
-    if _is_a_function(node) or "CppNode" in node.name():
+    name = node.name()
+    if _is_algebra(name) and not _is_a_function(node):
+        return None
+    operation = _operation(name)
+    if _is_a_function(node) or "CppNode" in name:
         return _classify_function(operation, node)
     if (rectifier := _rectifier_label(operation, node)) is not None:
         return Role.RECTIFIER, rectifier

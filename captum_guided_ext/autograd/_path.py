@@ -7,11 +7,15 @@ model itself is never touched.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch.autograd.graph import get_gradient_edge
 
 from captum_guided_ext.autograd._clamps import may_be_none, why_no_activation
 from captum_guided_ext.autograd._nodes import Role, classify, gate, is_spelled, scale_of
@@ -162,7 +166,7 @@ class RulePath:
         self._override = override or {}
         self._found: list[_Found] = []
         for node in nodes:
-            kind = seen[node] if node in seen else classify(node)
+            kind = seen[node] if seen and node in seen else classify(node)
             if kind is None:
                 continue
             found = _Found(node, *kind)
@@ -179,7 +183,13 @@ class RulePath:
             where = why_no_activation(found.node, users, inputs)
         return found if where is None else found._replace(role=Role.CLAMP, where=where)
 
+    @cached_property
+    def _roles(self) -> frozenset[Role]:
+        return frozenset(found.role for found in self._found)
+
     def _count(self, *roles: Role) -> Counter[str]:
+        if self._roles.isdisjoint(roles):
+            return Counter()
         return Counter(found.label for found in self._found if found.role in roles)
 
     @property
@@ -226,7 +236,7 @@ class RulePath:
             OpaqueGraphError: if a rectifier may hide in a part that cannot be looked into.
             NoRectifierError: if there is nothing to override.
         """
-        if rule.is_gradient:
+        if rule.is_gradient or (self._roles == {Role.RECTIFIER} and not self._override):
             return
         if self.opaque:
             raise OpaqueGraphError(
@@ -292,12 +302,12 @@ class RulePath:
         roles = {Role.RECTIFIER}
         if rule.extends_to_activations:
             roles.add(Role.ACTIVATION)
-        nodes = [] if rule.is_gradient else [f.node for f in self._found if f.role in roles]
-        spelled: list[Any] = [node for node in nodes if is_spelled(node)]
+        found = [] if rule.is_gradient else [f for f in self._found if f.role in roles]
+        spelled: list[Any] = [one.node for one in found if is_spelled(one.node)]
         try:
             for node in spelled:
                 node.is_ruled = True
-            with _hooked((node, _override(rule, gate(node), scale_of(node))) for node in nodes):
+            with _hooked((one.node, _hook_of(one, rule)) for one in found):
                 yield
         finally:
             for node in spelled:
@@ -318,16 +328,52 @@ class RulePath:
             yield flows
 
 
-def _override(rule: BackwardRule, gate: Tensor | None, scale: float) -> NodeHook:
+def _hook_of(found: _Found, rule: BackwardRule) -> NodeHook:
+    mask, scale = gate(found.node), scale_of(found.node)
+    # What autograd's own derivative of a rectifier returns is a new tensor each time.
+    owns = found.role is Role.RECTIFIER and mask is None and not is_spelled(found.node)
+    return _override(rule, mask, scale, owns=owns)
+
+
+def _override(rule: BackwardRule, gate: Tensor | None, scale: float, *, owns: bool) -> NodeHook:
     # The closure holds no node and no output: a hook that reached its own graph would be a
     # cycle that Python's garbage collector cannot see through.
     def hook(passed: Gradients, arrived: Gradients) -> Gradients | None:
         if passed[0] is None or arrived[0] is None:
             return None
+        if owns and rule.clips_gradient and _references(passed) == _references_of_fresh():
+            source = passed[0] if rule.gated_by_input else arrived[0]
+            return torch.clamp_min(source, 0, out=passed[0]), *passed[1:]
         reached = arrived[0] if scale == 1 else scale * arrived[0]
         return (rule(passed[0], reached, gate), *passed[1:])
 
     return hook
+
+
+def _references(gradients: Gradients) -> tuple[int, ...]:
+    """Return how many hold the first gradient: from Python, from C++, and its memory."""
+    one: Any = gradients[0]
+    memory = one.untyped_storage()._cdata  # noqa: SLF001
+    return sys.getrefcount(one), one._use_count(), torch._C._storage_Use_Count(memory)  # noqa: SLF001
+
+
+@cache
+def _references_of_fresh() -> tuple[int, ...]:
+    """Return what :func:`_references` says of a result that only autograd and the hook hold."""
+    found: list[tuple[int, ...]] = []
+
+    def hook(passed: Gradients, arrived: Gradients) -> Gradients | None:
+        if passed[0] is None or arrived[0] is None:
+            return None
+        found.append(_references(passed))
+        return None
+
+    with torch.inference_mode(False), torch.enable_grad():  # noqa: FBT003
+        x = torch.zeros(1, requires_grad=True)
+        rectified = x.relu()
+        get_gradient_edge(rectified).node.register_hook(hook)
+        torch.autograd.backward(rectified, inputs=[x])
+    return found[0]
 
 
 @contextmanager

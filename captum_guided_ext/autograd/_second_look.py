@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own abbreviation
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from captum_guided_ext.autograd._nodes import Role, classify, operation_of
@@ -19,6 +19,7 @@ from captum_guided_ext.errors import users_line
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from torch import nn
     from torch.autograd.graph import Node
 
     from captum_guided_ext.autograd._path import Seen
@@ -255,20 +256,16 @@ def _is_transformed() -> bool:
 
 
 class Buffers:
-    """The buffers of a model as they are now, to be put back before it runs a second time.
+    """The buffers of modules as they are now, to be put back before these run a second time.
 
     Args:
-        model: A module or any callable.
-        only_in_training: Of modules in training mode only: few others write to theirs.
+        modules: Those whose buffers are kept.
     """
 
-    def __init__(self, model: Any, *, only_in_training: bool = False) -> None:
-        owner = getattr(model, "__self__", model)  # of a bound model.forward
-        modules = owner.modules() if isinstance(owner, nn.Module) else ()
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
         self._kept = [
             (module, name, buffer, None if buffer is None else buffer.clone())
             for module in modules
-            if not only_in_training or getattr(module, "training", False)
             for name, buffer in module._buffers.items()  # noqa: SLF001 - None as well
         ]
 

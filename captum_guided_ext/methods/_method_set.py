@@ -199,7 +199,7 @@ class MethodSet:
         """Return the map of each method, and the reason of each that has none.
 
         Args:
-            forward_pass: From :meth:`forward_pass`.
+            forward_pass: From :meth:`forward_pass`; its graph is let go.
             target: As in Captum; a bad one is an error of no method.
             seeds: Of each example, by method, for those that draw from a global generator.
             additional_forward_args: The model's further arguments, for methods of Captum's form.
@@ -217,6 +217,7 @@ class MethodSet:
             interpolate_mode=self.interpolate_mode,
             no_layer="" if self._layer is None else self._layer.reason,
             warn_if_zero=warn_if_zero,
+            retain_graph=False,
             collected=(ValueError,),
         )
         maps = {self._name_of(method): one.detach() for method, one in found.items()}

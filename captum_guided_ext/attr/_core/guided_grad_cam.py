@@ -113,7 +113,9 @@ class GuidedGradCam(GradientAttribution):  # type: ignore[misc]  # Captum's clas
         with torch.inference_mode(False), torch.no_grad():  # noqa: FBT003
             cam = grad_cam(*forward_pass.layer_gradients(target), self.reshape_transform)
             laid = [lay_over(cam, x, interpolate_mode) for x in forward_pass.inputs]
-            guided = forward_pass.input_gradients(self._rule, target, warn_if_zero=True)
+            guided = forward_pass.input_gradients(
+                self._rule, target, warn_if_zero=True, retain_graph=False
+            )
             products = tuple(g * m for g, m in zip(guided, laid, strict=True))
         formatted: Tensor | tuple[Tensor, ...] = _captum.format_output(
             _captum.is_tuple(inputs), products

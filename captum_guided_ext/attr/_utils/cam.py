@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F  # noqa: N812 - the field's own abbreviation
 from captum.attr import LayerAttribution
 
-from captum_guided_ext.autograd import check_finite, warn_of_zero, zero_examples
+from captum_guided_ext.autograd import check_maps, warn_of_zero
 from captum_guided_ext.errors import ModelError
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ def grad_cam(
     spatial = tuple(range(2, gradient.dim()))
     weights = gradient.mean(dim=spatial, keepdim=True) if spatial else gradient
     cam = F.relu((weights * activation).sum(dim=1, keepdim=True))
-    check_finite(cam, "the Grad-CAM")
-    if zero := zero_examples([cam]):
+    if zero := check_maps({"the Grad-CAM": cam}):
         reason = _why_zero(gradient[zero], activation[zero])
         warn_of_zero("the Grad-CAM", zero, reason, batch=len(cam))
     return cam

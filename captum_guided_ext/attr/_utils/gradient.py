@@ -40,4 +40,6 @@ def _compute_rule_gradients(
     override: Override,
 ) -> tuple[Tensor, ...]:
     forward_pass = ForwardPass(forward_fn, inputs, additional_forward_args, override=override)
-    return forward_pass.input_gradients(rule, target_ind, warn_if_zero=warn_if_zero)
+    return forward_pass.input_gradients(
+        rule, target_ind, warn_if_zero=warn_if_zero, retain_graph=False
+    )

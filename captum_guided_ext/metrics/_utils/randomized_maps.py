@@ -235,7 +235,7 @@ class RandomizedMaps:
         if self._plan.n_noise_samples:
             x = self._noisy(x, images, samples)
             target, further = _repeated(target, further, len(samples))
-        buffers = Buffers(self._copy.model)
+        buffers = Buffers(self._copy.model.modules())
         try:
             forward_pass = self._methods.forward_pass(x, further)
             if not self._copy.layers:

@@ -90,7 +90,9 @@ class NeuronRuleAttribution(NeuronAttribution, GradientAttribution):  # type: ig
             device_ids=self.device_ids,
             override=self._override,
         )
-        gradients = forward_pass.neuron_gradients(self._rule, neuron_selector, warn_if_zero=True)
+        gradients = forward_pass.neuron_gradients(
+            self._rule, neuron_selector, warn_if_zero=True, retain_graph=False
+        )
         formatted: Tensor | tuple[Tensor, ...] = _captum.format_output(
             _captum.is_tuple(inputs), gradients
         )
