@@ -16,26 +16,23 @@ from captum_guided_ext.autograd import _scripts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 
-@contextmanager
-def as_written() -> Iterator[_scripts.Lowered]:
+def as_written() -> AbstractContextManager[_scripts.Lowered]:
     """Run what ``torch.compile`` and TorchScript compiled as it was written, in this thread."""
-    with _uncompiled(), _scripts.lowered() as lowered:
-        yield lowered
+    # Importing it takes a second.
+    return _uncompiled_too() if "torch._dynamo" in sys.modules else _scripts.lowered()
 
 
 @contextmanager
-def _uncompiled() -> Iterator[None]:
-    if "torch._dynamo" not in sys.modules:  # and importing it takes a second
-        yield
-        return
+def _uncompiled_too() -> Iterator[_scripts.Lowered]:
     from torch._dynamo import eval_frame  # noqa: PLC0415
 
     # This thread's own switch, where torch has it; else the whole process's.
     switch = getattr(eval_frame, "_use_eager_on_nested_compile", _forced_eager)
-    with switch():
-        yield
+    with switch(), _scripts.lowered() as lowered:
+        yield lowered
 
 
 class _Stance:

@@ -209,10 +209,11 @@ class ForwardPass:
             return []
 
     def _record(self, records: Sequence[tuple[Tensor, ...]]) -> None:
-        self._recorded = own_records(records, self._goals)
+        self._recorded = own_records(records, self._goals, self._path.nodes)
         paths = [self._path]
-        if self._recorded:
-            paths.append(self._path_from(self._recorded_tensors))
+        beside = [one for one in self._recorded_tensors if one.grad_fn not in self._path.nodes]
+        if beside:
+            paths.append(self._path_from(beside))
         self._may_hide = any(path.may_hide_a_rectifier for path in paths)
 
     def _path_from(self, tensors: Sequence[Tensor]) -> RulePath:

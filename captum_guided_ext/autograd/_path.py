@@ -149,6 +149,10 @@ class RulePath:
         has_looked: Whether a second look was made. A suspect that it did not see is warned of.
         override: By label, whether a clamp is overridden; others by where they stand, see
             :mod:`_clamps`.
+
+    Attributes:
+        nodes: All nodes between, each with those that send it a gradient.
+        reached_inputs: Those of ``inputs`` that a path leads to.
     """
 
     def __init__(
@@ -160,7 +164,7 @@ class RulePath:
         has_looked: bool = False,
         override: Mapping[str, bool] | None = None,
     ) -> None:
-        nodes = nodes_between(outputs, inputs)
+        self.nodes = nodes = nodes_between(outputs, inputs)
         seen = seen or {}
         self.reached_inputs = frozenset(inputs).intersection(nodes)
         self._override = override or {}
@@ -351,10 +355,12 @@ def _override(rule: BackwardRule, gate: Tensor | None, scale: float, *, owns: bo
 
 
 def _references(gradients: Gradients) -> tuple[int, ...]:
-    """Return how many hold the first gradient: from Python, from C++, and its memory."""
+    """Return how many hold the first gradient and its memory, from Python and from C++."""
     one: Any = gradients[0]
-    memory = one.untyped_storage()._cdata  # noqa: SLF001
-    return sys.getrefcount(one), one._use_count(), torch._C._storage_Use_Count(memory)  # noqa: SLF001
+    memory = one.untyped_storage()
+    in_use: Any = torch._C._storage_Use_Count  # noqa: SLF001
+    holders = sys.getrefcount(one), one._use_count(), sys.getrefcount(memory)  # noqa: SLF001
+    return (*holders, in_use(memory._cdata))  # noqa: SLF001
 
 
 @cache

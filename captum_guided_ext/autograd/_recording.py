@@ -186,9 +186,21 @@ def _watched(see: Callable[[nn.Module, Any], None], otherwise: str) -> Iterator[
         _this_thread.told = None
 
 
-def own_records(records: Iterable[Record], inputs: Collection[Node]) -> dict[torch.device, Record]:
-    """Return the last record of each device that lies on a path to ``inputs``."""
-    own = [record for record in records if nodes_between(record, inputs)]
+def own_records(
+    records: Iterable[Record], inputs: Collection[Node], known: Collection[Node]
+) -> dict[torch.device, Record]:
+    """Return the last record of each device that lies on a path to ``inputs``.
+
+    Args:
+        records: Of all calls, some of them of other threads.
+        inputs: The nodes that accumulate the inputs' gradients.
+        known: Nodes of which it is known that they lie on such a path.
+    """
+    own = [
+        record
+        for record in records
+        if any(one.grad_fn in known for one in record) or nodes_between(record, inputs)
+    ]
     return {record[0].device: record for record in own}
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -132,6 +133,7 @@ class _Lowering:
 lowered = _Lowering().held
 
 
+@cache
 def _kinds_of_call() -> list[Any]:
     known = (getattr(torch._C, name, None) for name in ("ScriptMethod", "ScriptFunction"))  # noqa: SLF001
     return [kind for kind in known if kind is not None and "__call__" in vars(kind)]
