@@ -195,15 +195,17 @@ class MethodSet:
         additional_forward_args: object = None,
         *,
         warn_if_zero: bool = True,
+        retain_graph: bool = False,
     ) -> tuple[dict[str, Tensor], dict[str, str]]:
         """Return the map of each method, and the reason of each that has none.
 
         Args:
-            forward_pass: From :meth:`forward_pass`; its graph is let go.
+            forward_pass: From :meth:`forward_pass`.
             target: As in Captum; a bad one is an error of no method.
             seeds: Of each example, by method, for those that draw from a global generator.
             additional_forward_args: The model's further arguments, for methods of Captum's form.
             warn_if_zero: As in ``named_maps``. Default: True.
+            retain_graph: Keep what further maps of this forward pass need. Default: False.
 
         Returns:
             Maps of the input's shape (Grad-CAM's with one channel), without a graph, and reasons in
@@ -217,7 +219,7 @@ class MethodSet:
             interpolate_mode=self.interpolate_mode,
             no_layer="" if self._layer is None else self._layer.reason,
             warn_if_zero=warn_if_zero,
-            retain_graph=False,
+            retain_graph=retain_graph,
             collected=(ValueError,),
         )
         maps = {self._name_of(method): one.detach() for method, one in found.items()}

@@ -134,7 +134,7 @@ PEAK = """
 import json, re, torch
 from pathlib import Path
 from torch import nn
-from captum_guided_ext import GuidedBackprop, GuidedGradCam, NeuronGuidedBackprop
+from captum_guided_ext import ForwardPass, GuidedBackprop, GuidedGradCam, NeuronGuidedBackprop
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
@@ -152,6 +152,8 @@ def growth(calls, keep=None):
             GuidedBackprop(net).attribute(x, 3)
             GuidedGradCam(net, model[2]).attribute(x, 3)
             NeuronGuidedBackprop(net, model[2]).attribute(x, (3, 5, 5))
+            # The classes let the graph go; this one keeps it.
+            ForwardPass(net, x, layer=model[2]).input_gradients("guided", 3)
     def net(x):
         y = model(x).mean(2)
         if keep is not None:

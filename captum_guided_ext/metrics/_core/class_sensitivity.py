@@ -158,20 +158,21 @@ def sample_class_sensitivity(
     seeds = methods.seeds(seed, images, [0])
 
     def explained(
-        classes: Tensor, *, warn_if_zero: bool
+        classes: Tensor, *, is_first: bool
     ) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
         return methods.maps(
             forward_pass,
             classes.tolist(),
             seeds,
             additional_forward_args,
-            warn_if_zero=warn_if_zero,
+            warn_if_zero=is_first,
+            retain_graph=is_first,
         )
 
-    first, whys = (original, {}) if original is not None else explained(asked, warn_if_zero=True)
+    first, whys = (original, {}) if original is not None else explained(asked, is_first=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said of the target's maps already
-        second, other_whys = explained(compared, warn_if_zero=False)
+        second, other_whys = explained(compared, is_first=False)
     whys = {**other_whys, **whys}
     values, reasons = {}, {}
     for name in methods.names:
