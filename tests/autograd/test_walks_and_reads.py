@@ -22,8 +22,8 @@ def network_and_inputs(rectifiers):
     return model, model[3 * rectifiers - 1], torch.rand(5, 3, 6, 6)
 
 
-# What each costs: walks of the graph, walks of the modules, and reads: whether the inputs are finite,
-# the ends of each map, and a target that is a tensor.
+# Walks of the graph, walks of the modules, and reads: whether the inputs are finite, the ends of
+# each map, and a target that is a tensor.
 COSTS = {
     "GuidedBackprop": (lambda m, layer, x: cg.GuidedBackprop(m).attribute(x, 1), (1, 1, 2)),
     "Deconvolution": (lambda m, layer, x: cg.Deconvolution(m).attribute(x, [1] * 5), (1, 1, 2)),
