@@ -235,9 +235,9 @@ def gate(node: Node) -> Tensor | None:
     Reads a saved tensor, outside of any backward pass: where checkpointing did not keep it, its
     part of the model is computed again, once for each such node.
     """
-    if is_spelled(node):
-        return None  # its derivative is ours
     operation = operation_of(node)
+    if operation == "Relu" or is_spelled(node):
+        return None  # there, or its derivative is ours
     rectifies = _rectifier_label(operation, node) is not None
     if rectifies and not (operation.startswith("Clamp") and _clamp_passes_at_its_floor()):
         return None
