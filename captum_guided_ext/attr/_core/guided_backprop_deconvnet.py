@@ -24,7 +24,8 @@ class RuleAttribution(GradientAttribution):  # type: ignore[misc]  # Captum's cl
 
     Rectifiers are found on the autograd graph, in whatever style the model calls them; the model
     itself is not touched. A model is run once. Where its graph may hide a rectifier (in place on a
-    view, or spelled by arithmetic) it is run twice in the first call, which is remembered.
+    view, or spelled by arithmetic) it is run twice in the first call, which is remembered; and it
+    is run again where a map is zero everywhere, to say why.
 
     Args:
         model: A module or any callable that returns a tensor of shape (N, ...), or
