@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
@@ -170,20 +170,20 @@ def compare_methods(
 def _rows(
     batch: ScoredBatch, metrics: Iterable[Metric], reasons: Mapping[str, str]
 ) -> Iterable[ScoreRow]:
-    scored: dict[str, Mapping[str, Score]] = {}
+    columns: dict[str, dict[str, _Column]] = {}
     for metric in metrics:
-        scored |= _scores(metric, batch) if batch.maps else {name: {} for name in metric.names}
+        scored = _scores(metric, batch) if batch.maps else {name: {} for name in metric.names}
+        for name, by_method in scored.items():
+            columns[name] = {method: _Column.of(score) for method, score in by_method.items()}
     for place, image in enumerate(batch.images):
         for method in (*batch.methods.names, *FLOORS):
-            for metric_name, by_method in scored.items():
-                score = by_method.get(method)
-                if score is None and method in FLOORS:
-                    continue
-                if score is None:
+            for metric_name, by_name in columns.items():
+                column = by_name.get(method)
+                if column is not None:
+                    yield column.row(image, method, metric_name, place)
+                elif method not in FLOORS:
                     reason = reasons.get(method, "the metric gives this method no score")
                     yield ScoreRow(image, method, metric_name, None, reason=reason)
-                else:
-                    yield _row(image, method, metric_name, score, place)
 
 
 def _scores(metric: Metric, batch: ScoredBatch) -> Mapping[str, Mapping[str, Score]]:
@@ -226,17 +226,35 @@ def _check_score(what: str, score: object, examples: int) -> None:
         )
 
 
-def _row(image: int, method: str, metric: str, score: Score, place: int) -> ScoreRow:
-    value = _finite(score.values[place])
-    if value is None:
-        reason = score.reason_of(place) or "the score is not a finite number"
-        return ScoreRow(image, method, metric, None, reason=reason)
-    error = None if score.standard_error is None else _finite(score.standard_error[place])
-    low, high = (None, None) if score.interval is None else map(_finite, score.interval[place])
-    return ScoreRow(image, method, metric, value, error, low, high)
+class _Column(NamedTuple):
+    """A score's numbers, read at once."""
+
+    score: Score
+    values: list[float]
+    errors: list[float] | None
+    intervals: list[list[float]] | None
+
+    @classmethod
+    def of(cls, score: Score) -> _Column:
+        error, interval = score.standard_error, score.interval
+        return cls(
+            score,
+            score.values.tolist(),
+            None if error is None else error.tolist(),
+            None if interval is None else interval.tolist(),
+        )
+
+    def row(self, image: int, method: str, metric: str, place: int) -> ScoreRow:
+        value = _finite(self.values[place])
+        if value is None:
+            reason = self.score.reason_of(place) or "the score is not a finite number"
+            return ScoreRow(image, method, metric, None, reason=reason)
+        error = None if self.errors is None else _finite(self.errors[place])
+        ends = (None, None) if self.intervals is None else map(_finite, self.intervals[place])
+        return ScoreRow(image, method, metric, value, error, *ends)
 
 
-def _finite(value: Tensor) -> float | None:
+def _finite(number: float) -> float | None:
     """Return a number, or None where it is none: the standard error of a single sample, say."""
-    number = float(value)
+    number = float(number)  # of a hit, which may be true or false
     return number if math.isfinite(number) else None

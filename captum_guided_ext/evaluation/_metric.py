@@ -87,6 +87,15 @@ class ScoredBatch:
         """
         return self.methods.multiplied_by_inputs(self.inputs, self.maps)
 
+    @cached_property
+    def zero_maps(self) -> Mapping[str, list[bool]]:
+        """Whether a method's map is zero everywhere, by method and example."""
+        by_method = [
+            one.reshape(len(one), -1).any(dim=1).to(self.inputs.device)
+            for one in self.maps.values()
+        ]
+        return dict(zip(self.maps, (~torch.stack(by_method)).tolist(), strict=True))
+
     def draws(self, purpose: str) -> Draws:
         """Return where the random numbers for ``purpose`` come from."""
         return Draws(self.seed, self.images, purpose)
@@ -132,13 +141,16 @@ def without_zero_maps(scores: Mapping[str, Score], batch: ScoredBatch) -> dict[s
     """
     found = {}
     for method, score in scores.items():
-        is_zero = ~batch.maps[method].reshape(len(batch.inputs), -1).any(dim=1)
-        reasons = [
-            _ZERO_MAP if zero else score.reason_of(example)
-            for example, zero in enumerate(is_zero.tolist())
-        ]
-        values = score.values.masked_fill(is_zero.to(score.values.device), torch.nan)
-        found[method] = score._replace(values=values, reason=reasons)
+        is_zero = batch.zero_maps[method]
+        if any(is_zero):
+            reasons = [
+                _ZERO_MAP if zero else score.reason_of(example)
+                for example, zero in enumerate(is_zero)
+            ]
+            without = torch.tensor(is_zero, device=score.values.device)
+            values = score.values.masked_fill(without, torch.nan)
+            score = score._replace(values=values, reason=reasons)  # noqa: PLW2901
+        found[method] = score
     return found
 
 

@@ -65,6 +65,7 @@ from captum_guided_ext.metrics import (
     NoisyBaseline,
     SquareRemoval,
     UniformBall,
+    infidelity_intervals,
     pointing_game,
     relevance_mass,
     sample_infidelity,
@@ -140,14 +141,17 @@ class InfidelityMetric:
             show_progress=batch.show_progress,
             scores=batch.scores,
         )
-        found = {}
-        for method, one in samples.items():
-            error, interval = None, None
-            if self.normalize:
-                interval = one.interval(normalize=True)
-            else:
-                error = one.standard_error()
-            found[method] = Score(one.infidelity(normalize=self.normalize), error, interval)
+        ends: list[Tensor | None] = [None] * len(samples)
+        if self.normalize:
+            ends = infidelity_intervals(list(samples.values()), normalize=True)
+        found = {
+            method: Score(
+                one.infidelity(normalize=self.normalize),
+                None if self.normalize else one.standard_error(),
+                interval,
+            )
+            for (method, one), interval in zip(samples.items(), ends, strict=True)
+        }
         floor = next(iter(samples.values())).best_constant()  # all methods share the falls
         return {self.name: found | {BEST_CONSTANT: Score(floor)}}
 

@@ -39,14 +39,11 @@ def floor_maps(
         samples: The number of each sample.
     """
     draws = Draws(seed, images, "random map")
-    noise = [
-        torch.randn(
-            x.shape[1:], generator=draws.generator(place, sample, x.device), device=x.device
-        )
-        for place in range(len(images))
-        for sample in samples
-    ]
-    found = {"constant_map": torch.ones_like(x), "random_map": torch.stack(noise).to(x.dtype)}
+    noise = torch.empty(x.shape, device=x.device)
+    places = [(place, sample) for place in range(len(images)) for sample in samples]
+    for (place, sample), room in zip(places, noise, strict=True):
+        torch.randn(room.shape, generator=draws.generator(place, sample, x.device), out=room)
+    found = {"constant_map": torch.ones_like(x), "random_map": noise.to(x.dtype)}
     if x.dim() == 4:  # noqa: PLR2004 - pictures, (N, C, H, W)
         found["edges"] = edges(x)
     return found

@@ -175,8 +175,10 @@ class MethodSet:
     def seeds(
         self, seed: int, images: Sequence[int], samples: Sequence[int]
     ) -> dict[str, list[int]]:
-        """Return each method's own seeds for these samples of each image, by method."""
-        return {name: Draws(seed, images, f"method {name}").seeds(samples) for name in self.names}
+        """Return the seeds of these samples of each image, by method, of those that may draw."""
+        return {
+            name: Draws(seed, images, f"method {name}").seeds(samples) for name in self._functions
+        }
 
     def forward_pass(self, x: Tensor, additional_forward_args: object = None) -> ForwardPass:
         """Run the model once on ``x``, as the named methods need it."""

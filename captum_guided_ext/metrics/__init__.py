@@ -21,6 +21,7 @@ from captum_guided_ext.metrics._core.infidelity import (
     infidelity,
     infidelity_perturb_func_decorator,
 )
+from captum_guided_ext.metrics._core.infidelity import infidelity_intervals as infidelity_intervals
 from captum_guided_ext.metrics._core.infidelity import sample_infidelity as sample_infidelity
 from captum_guided_ext.metrics._core.localisation import pointing_game, relevance_mass
 from captum_guided_ext.metrics._core.localisation import strength as strength

@@ -44,19 +44,23 @@ def resampled_interval(
     Args:
         samples: Shape (quantities, examples, samples).
         statistic: From the means of the quantities, (quantities, examples, resamples), to the
-            statistic, (examples, resamples).
+            statistic, (examples, resamples), of each example alone.
         resamples: Number of resamples.
 
     Returns:
         Shape (examples, 2): the 2.5 % and the 97.5 % point.
     """
-    wide = samples.double().cpu()
-    values = [
-        statistic(wide @ torch.from_numpy(weights).T)
-        for weights in _weights(samples.shape[-1], resamples)
-    ]
     tails = torch.tensor([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], dtype=torch.float64)
-    return torch.cat(values, dim=-1).quantile(tails, dim=-1).T
+    wide, ends = samples.double().cpu(), []
+    at_a_time = max(_AT_A_TIME // resamples, 1)
+    for start in range(0, wide.shape[1], at_a_time):
+        some = wide[:, start : start + at_a_time]
+        values = [
+            statistic(some @ torch.from_numpy(weights).T)
+            for weights in _weights(samples.shape[-1], resamples)
+        ]
+        ends.append(torch.cat(values, dim=-1).quantile(tails, dim=-1).T)
+    return torch.cat(ends)
 
 
 def mean_interval(values: Floats, *, are_hits: bool = False) -> Interval:

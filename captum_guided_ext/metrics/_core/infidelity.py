@@ -13,13 +13,13 @@ from captum_guided_ext import _captum
 from captum_guided_ext.autograd import check_finite, check_inputs, check_output, select_target
 from captum_guided_ext.metrics._utils.attributions import check_shapes
 from captum_guided_ext.metrics._utils.perturbed import PerturbedSamples, check_made
+from captum_guided_ext.metrics._utils.scratch import Scratch
 from captum_guided_ext.metrics.perturbations import Perturbation
 from captum_guided_ext.sampling import (
     find_draws,
     mean_standard_error,
     per_sample,
     resampled_interval,
-    summed,
     widened,
 )
 
@@ -137,21 +137,31 @@ class InfidelitySamples(NamedTuple):
         at 100; normalised, where the scale is fitted to the same samples, in 75 % and 91 %.
         None as in :meth:`standard_error`.
         """
-        if not self.is_sampled or self.fall.shape[1] < 2:  # noqa: PLR2004
-            return None
-        if not normalize:
-            errors = self.errors(normalize=False)
-            return resampled_interval(errors[None], lambda means: means[0], resamples)
-        # Of the residual, so that nothing cancels where the attribution is nearly faithful.
-        predicted = self.predicted.double()
-        residual = self.fall.double() - predicted * self.scale()[:, None]
-        products = torch.stack([predicted.square(), predicted * residual, residual.square()])
+        return infidelity_intervals([self], normalize=normalize, resamples=resamples)[0]
 
-        def refitted(means: Tensor) -> Tensor:
-            square, cross, left = means.unbind()
-            return left - _safe_div(cross, square) * cross
 
-        return resampled_interval(products, refitted, resamples)
+def infidelity_intervals(
+    samples: Sequence[InfidelitySamples], *, normalize: bool, resamples: int = 1000
+) -> list[Tensor | None]:
+    """Return :meth:`InfidelitySamples.interval` of several, of one metric, resampled together."""
+    first = samples[0]
+    if not first.is_sampled or first.fall.shape[1] < 2:  # noqa: PLR2004
+        return [None] * len(samples)
+    if not normalize:
+        errors = torch.cat([one.errors(normalize=False) for one in samples])
+        found = resampled_interval(errors[None], lambda means: means[0], resamples)
+        return list(found.chunk(len(samples)))
+    # Of the residual, so that nothing cancels where the attribution is nearly faithful.
+    predicted = torch.cat([one.predicted for one in samples]).double()
+    scale = torch.cat([one.scale() for one in samples])
+    residual = torch.cat([one.fall for one in samples]).double() - predicted * scale[:, None]
+    products = torch.stack([predicted.square(), predicted * residual, residual.square()])
+
+    def refitted(means: Tensor) -> Tensor:
+        square, cross, left = means.unbind()
+        return left - _safe_div(cross, square) * cross
+
+    return list(resampled_interval(products, refitted, resamples).chunk(len(samples)))
 
 
 @_captum.log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
@@ -323,22 +333,20 @@ def sample_infidelity(
     perturbed_samples = PerturbedSamples(
         perturb_func, xs, () if references is None else (references,), draws
     )
-    factors = {
-        name: _factor(
-            f"multiplies_by_inputs[{name!r}]" if name else "baselines", multiplied[name], xs
-        )
-        for name in attributions
-        if name in multiplied
-    }
     examples = len(xs[0])
+    predictions = _Predictions(xs, attributions, multiplied)
     if scores is None:
         with torch.no_grad():
             scores = _scores(forward_func, xs, target, arguments)
-    before = widened(scores).flatten()
+    before = widened(scores).flatten()[:, None]
 
     def measure(count: int) -> Tensor:
         made = perturbed_samples.take(count)
-        perturbations, perturbed = _checked(made, xs, examples * count)
+        perturbations, perturbed = (
+            (None, made)
+            if isinstance(perturb_func, Perturbation)
+            else _checked(made, xs, examples * count)
+        )
         after = _scores(
             forward_func,
             perturbed,
@@ -349,16 +357,9 @@ def sample_infidelity(
                 arguments, count, expansion_type=_captum.ExpansionTypes.repeat_interleave
             ),
         )
-        numbers = [before.repeat_interleave(count, dim=0) - after]
-        per_unit: dict[object, tuple[Tensor, ...]] = {None: perturbations}
-        for name, given in attributions.items():
-            factor = factors.get(name)
-            key = None if factor is None else factor.key
-            if factor is not None and key not in per_unit:
-                per_unit[key] = _per_unit(perturbations, xs, factor.baselines, count)
-            numbers.append(_predicted(given, per_unit[key], count))
-        same_type = [one.to(numbers[0].dtype) for one in numbers]
-        return torch.stack(same_type).reshape(-1, examples, count)
+        predicted = predictions.of(perturbed, perturbations)
+        numbers = [before - after.view(-1, count), *predicted]
+        return torch.stack([one.to(numbers[0].dtype) for one in numbers])
 
     fall, *predicted = per_sample(
         xs,
@@ -392,24 +393,75 @@ def _scores(
     return widened(scores).flatten()  # of (N, 1), too
 
 
-def _predicted(given: tuple[Tensor, ...], steps: tuple[Tensor, ...], count: int) -> Tensor:
-    """Return the sum of attribution times perturbation of each perturbed input."""
-    sums = [
-        summed(widened(one).repeat_interleave(count, dim=0) * widened(step))
-        for one, step in zip(given, steps, strict=True)
-    ]
-    return torch.stack(sums).sum(dim=0) if len(sums) > 1 else sums[0]
+class _Predictions:
+    """What attributions say the score falls by, perturbation by perturbation.
+
+    Args:
+        xs: The inputs.
+        attributions: By name.
+        multiplied: The baselines of each of them that is multiplied by ``x - baselines``.
+    """
+
+    def __init__(
+        self,
+        xs: tuple[Tensor, ...],
+        attributions: Mapping[str, tuple[Tensor, ...]],
+        multiplied: Mapping[str, BaselineType],
+    ) -> None:
+        self._xs = [x[:, None] for x in xs]
+        self._names = tuple(attributions)
+        self._maps: dict[object, dict[str, list[Tensor]]] = {}
+        self._differences: dict[object, list[Tensor]] = {}
+        for name, given in attributions.items():
+            key = None
+            if name in multiplied:
+                label = f"multiplies_by_inputs[{name!r}]" if name else "baselines"
+                key, baselines = _factor(label, multiplied[name], xs)
+                self._differences[key] = [
+                    (x - baseline)[:, None] for x, baseline in zip(xs, baselines, strict=True)
+                ]
+            self._maps.setdefault(key, {})[name] = [widened(one.detach())[:, None] for one in given]
+
+    def of(
+        self, perturbed: tuple[Tensor, ...], perturbations: tuple[Tensor, ...] | None
+    ) -> list[Tensor]:
+        """Return the sum of attribution times perturbation, by attribution, (examples, samples).
+
+        Args:
+            perturbed: The perturbed inputs, as many of each example, those of one together.
+            perturbations: The perturbations; None for what leads from the inputs to ``perturbed``.
+        """
+        if perturbations is None:
+            steps = [x - self._of_each(one) for x, one in zip(self._xs, perturbed, strict=True)]
+        else:
+            steps = [self._of_each(one) for one in perturbations]
+        by_name, products = {}, Scratch()
+        for key, named in self._maps.items():
+            per_unit = steps
+            if key is not None:
+                per_unit = [
+                    _captum.safe_div(step, difference, default_denom=1.0)
+                    for step, difference in zip(steps, self._differences[key], strict=True)
+                ]
+            per_unit = [widened(step) for step in per_unit]
+            for name, maps in named.items():
+                sums = [
+                    products.of(torch.mul, one, step).view(-1, step[0, 0].numel()).sum(dim=1)
+                    for one, step in zip(maps, per_unit, strict=True)
+                ]
+                whole = torch.stack(sums).sum(dim=0) if len(sums) > 1 else sums[0]
+                by_name[name] = whole.view(len(self._xs[0]), -1)
+        return [by_name[name] for name in self._names]
+
+    def _of_each(self, steps: Tensor) -> Tensor:
+        """Return what stands along one dimension by example and sample."""
+        return steps.reshape(len(self._xs[0]), -1, *steps.shape[1:])
 
 
-class _Factor(NamedTuple):
-    """The baselines of an attribution that is a product, and what tells them from others."""
-
-    baselines: tuple[float | Tensor, ...]
-    key: tuple[object, ...]
-
-
-def _factor(label: str, given: Any, xs: tuple[Tensor, ...]) -> _Factor:
-    """Return one baseline for each input, tensors with the dimensions of the input."""
+def _factor(
+    label: str, given: Any, xs: tuple[Tensor, ...]
+) -> tuple[tuple[object, ...], list[float | Tensor]]:
+    """Return one baseline for each input of a product, behind what tells them from others."""
     parts = given if isinstance(given, tuple) else (0.0 if given is None else given,) * len(xs)
     if len(parts) != len(xs):
         raise ValueError(f"{label} holds {len(parts)} baselines, and inputs hold {len(xs)}")
@@ -425,30 +477,12 @@ def _factor(label: str, given: Any, xs: tuple[Tensor, ...]) -> _Factor:
                     f"{label} has shape {tuple(part.shape)}, which does not broadcast to that of "
                     f"the inputs, {tuple(x.shape)}"
                 )
-            # Its first dimension is the examples' only where it has as many dimensions.
-            found.append(part.to(x).reshape((1,) * (x.dim() - part.dim()) + part.shape))
+            found.append(part.to(x))
         elif isinstance(part, (int, float)):
             found.append(part)
         else:
             raise TypeError(f"{label} must be a number or a tensor, not {type(part).__name__}")
-    return _Factor(tuple(found), tuple(id(p) if isinstance(p, Tensor) else p for p in parts))
-
-
-def _per_unit(
-    perturbations: tuple[Tensor, ...],
-    xs: tuple[Tensor, ...],
-    references: tuple[float | Tensor, ...],
-    count: int,
-) -> tuple[Tensor, ...]:
-    def expanded(value: Any) -> Any:
-        repeats = isinstance(value, Tensor) and value.shape[:1] == xs[0].shape[:1]
-        return value.repeat_interleave(count, dim=0) if repeats else value
-
-    return _per_unit_of_input(
-        perturbations,
-        tuple(map(expanded, xs)),
-        tuple(map(expanded, references)),
-    )
+    return tuple(id(p) if isinstance(p, Tensor) else p for p in parts), found
 
 
 def _checked(

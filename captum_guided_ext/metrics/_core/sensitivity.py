@@ -13,6 +13,7 @@ from torch import Tensor
 from captum_guided_ext import _captum
 from captum_guided_ext.autograd import check_inputs
 from captum_guided_ext.metrics._utils.perturbed import PerturbedSamples
+from captum_guided_ext.metrics._utils.scratch import Scratch
 from captum_guided_ext.metrics.perturbations import Perturbation, UniformBall
 from captum_guided_ext.sampling import (
     RowByRow,
@@ -253,10 +254,11 @@ def sample_sensitivity(
         perturb_func, further = UniformBall(perturb_radius), ()
     perturbed_samples = PerturbedSamples(perturb_func, xs, further, draws)
     examples, taken = len(xs[0]), 0
+    norms = {name: _norm(maps, order) for name, maps in originals.items()}
 
     def measure(count: int) -> Tensor:
         nonlocal taken
-        perturbed = _perturbed_inputs(perturbed_samples.take(count), perturb_func, xs, count)
+        perturbed = _perturbed_inputs(perturbed_samples.take(count), xs, count)
         samples = range(taken + 1, taken + count + 1)
         taken += count
         as_given = perturbed if _captum.is_tuple(inputs) else perturbed[0]
@@ -266,15 +268,17 @@ def sample_sensitivity(
                 f"explanation_func returned {sorted(originals)} for the inputs and "
                 f"{sorted(changed)} for perturbed ones"
             )
-        changes = []
+        changes, rooms = [], [Scratch() for _ in max(originals.values(), key=len)]
         for name, maps in originals.items():
+            pairs = zip(maps, changed[name], strict=True)
             difference = [
-                one.repeat_interleave(count, dim=0) - other
-                for one, other in zip(maps, changed[name], strict=True)
+                room.of(torch.sub, one[:, None], other.reshape(examples, count, *other.shape[1:]))
+                for room, (one, other) in zip(rooms, pairs, strict=False)
             ]
-            norm = _norm(maps, order).repeat_interleave(count, dim=0)
-            changes.append(_norm(difference, order) / torch.where(norm == 0, 1, norm))
-        return torch.stack(changes).reshape(-1, examples, count)
+            norm = norms[name][:, None]
+            change = _norm([one.flatten(0, 1) for one in difference], order).view(examples, count)
+            changes.append(change / torch.where(norm == 0, 1, norm))
+        return torch.stack(changes)
 
     changes = per_sample(
         xs,
@@ -308,7 +312,8 @@ def _vector_norm(norm_ord: str | float) -> float:
 
 def _norm(maps: Sequence[Tensor], order: float) -> Tensor:
     """Return the norm of each example over all of its tensors, in single precision at least."""
-    flat = torch.cat([one.reshape(len(one), -1) for one in maps], dim=1)
+    parts = [one.reshape(len(one), -1) for one in maps]
+    flat = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
     norm: Tensor = torch.linalg.vector_norm(widened(flat), ord=order, dim=1)
     return norm
 
@@ -335,11 +340,7 @@ def _radius_for(perturb_func: Callable[..., Any], radius: float) -> tuple[float,
     return (radius,) if len(signature(perturb_func).parameters) > 1 else ()
 
 
-def _perturbed_inputs(
-    made: Any, perturb_func: Callable[..., Any], xs: tuple[Tensor, ...], count: int
-) -> tuple[Tensor, ...]:
-    if isinstance(perturb_func, Perturbation):
-        made = made[1]
+def _perturbed_inputs(made: Any, xs: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:
     perturbed: tuple[Tensor, ...] = _captum.format_tensor_into_tuples(made)
     shapes = [tuple(one.shape) for one in perturbed]
     wanted = [(len(x) * count, *x.shape[1:]) for x in xs]
