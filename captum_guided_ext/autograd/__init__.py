@@ -13,6 +13,7 @@ from captum_guided_ext.autograd._checks import (
     select_target,
     warn_of_zero,
 )
+from captum_guided_ext.autograd._fast_copy import FastCheck, FastCopy
 from captum_guided_ext.autograd._forward_pass import ForwardPass, Override, rectifiers
 from captum_guided_ext.autograd._guided_relu import GuidedReLU
 from captum_guided_ext.autograd._outputs import check_output, returning_tensors
@@ -22,6 +23,7 @@ from captum_guided_ext.autograd._rules import DECONVNET, GRADIENT, GUIDED, Backw
 from captum_guided_ext.autograd._scripts import is_module as is_scripted
 from captum_guided_ext.autograd._second_look import Buffers
 from captum_guided_ext.autograd._uses import Use, leaf_uses, memory_of, memory_used
+from captum_guided_ext.autograd._wrapped import inside, opened
 
 __all__ = [
     "DECONVNET",
@@ -30,6 +32,8 @@ __all__ = [
     "BackwardRule",
     "Buffers",
     "Call",
+    "FastCheck",
+    "FastCopy",
     "Flow",
     "ForwardPass",
     "GuidedReLU",
@@ -41,12 +45,14 @@ __all__ = [
     "check_inputs",
     "check_maps",
     "check_output",
+    "inside",
     "is_scripted",
     "leaf_uses",
     "listed",
     "memory_of",
     "memory_used",
     "modules_called",
+    "opened",
     "rectifiers",
     "returning_tensors",
     "select_target",

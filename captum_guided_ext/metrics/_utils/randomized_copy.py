@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from captum_guided_ext.autograd import ForwardPass, leaf_uses, memory_of
+from captum_guided_ext.autograd import ForwardPass, inside, leaf_uses, memory_of, opened
 from captum_guided_ext.errors import ModelError, brief, is_lack_of_memory
 from captum_guided_ext.metrics._utils.layers_in_order import (
     Layer,
@@ -70,7 +70,7 @@ class RandomizedCopy:
                 f"the model is a {self._kind}, which has no weights to randomise: give the "
                 "nn.Module itself, not a function around it or a method of it"
             )
-        inner = _opened(model)
+        inner = opened(model)
         self._kind = type(inner).__name__
         parameters = list(inner.parameters())
         if any(map(is_lazy, parameters)):
@@ -83,7 +83,7 @@ class RandomizedCopy:
         wrapper: Any = model
         while wrapper is not inner:  # and who refers to a wrapper finds the copy
             self.memo[id(wrapper)] = self.model
-            wrapper = _inside(wrapper)
+            wrapper = inside(wrapper)
         self._weights = paired_weights(inner, self.model)
         self._layers: dict[str, Layer] = {}
         self._unseen: list[Weight] = []
@@ -263,20 +263,6 @@ class RandomizedCopy:
 
     def _draws(self, name: str) -> Draws:
         return Draws(self._seed, [0], f"weights {name}")
-
-
-def _opened(model: nn.Module) -> nn.Module:
-    while (inside := _inside(model)) is not None:
-        model = inside
-    return model
-
-
-def _inside(model: nn.Module) -> nn.Module | None:
-    """Return what a wrapper wraps that does nothing to the weights."""
-    inside = getattr(model, "_orig_mod", None)  # of torch.compile, without importing it
-    if isinstance(model, nn.parallel.DistributedDataParallel):
-        inside = model.module
-    return inside if isinstance(inside, nn.Module) else None
 
 
 def _write(tensors: list[Tensor], values: Tensor) -> None:

@@ -1,0 +1,312 @@
+"""A copy of a model that computes the same function faster: batch norms folded, channels last.
+
+Nothing here touches the model. Its copy shares all parameters but those of a convolution, or a
+linear layer, whose batch norm was folded into it. Which may be folded is seen in one run of the
+copy, by the operations that use what each of them returns.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from captum_guided_ext import _captum
+from captum_guided_ext.autograd._eager import as_written
+from captum_guided_ext.autograd._outputs import check_output
+from captum_guided_ext.autograd._tensors import tensors_in
+from captum_guided_ext.autograd._uses import memory_of
+from captum_guided_ext.autograd._wrapped import inside, opened
+from captum_guided_ext.errors import ModelError, brief, is_lack_of_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+_AFFINE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_TYPES = (torch.float32, torch.float64)  # a weight of half precision is rounded too coarsely
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_PICTURES = 4  # dimensions
+TOLERANCE = 1e-4
+"""How far outputs may be apart, as a part of the largest magnitude in the batch."""
+
+
+class FastCheck(NamedTuple):
+    """What was done to compute a function faster, and how far its outputs are apart.
+
+    Attributes:
+        folded: How many batch norms were folded.
+        channels_last: Whether pictures went through the model with their channels last.
+        disagreement: The largest difference of the outputs, as a part of their largest magnitude.
+    """
+
+    folded: int
+    channels_last: bool
+    disagreement: float
+
+    def __str__(self) -> str:
+        done = [f"{self.folded} batch norm{'s' * (self.folded != 1)} folded"]
+        done += ["channels last"] * self.channels_last
+        return (
+            f"fast arithmetic ({', '.join(done)}): the network's outputs are within "
+            f"{self.disagreement:.0e} of the exact ones, as a part of the largest; a gate that "
+            "flips changes a map"
+        )
+
+
+class FastCopy:
+    """A copy that computes what a model does, within a tolerance, in less time.
+
+    In evaluation mode, a batch norm is folded into the convolution or the linear layer in front of
+    it, where that layer and the batch norm are torch's own, run once and without hooks, and
+    nothing else uses what the layer returns. On a CPU, pictures go through the copy with their
+    channels last, if the model takes them so.
+
+    Args:
+        model: An ``nn.Module``. What ``torch.compile`` or ``DistributedDataParallel`` wrapped is
+            opened.
+        inputs: A batch, on which the copy runs once.
+        additional_forward_args: As in Captum.
+        keep: Modules of the model whose outputs must stay what they are, as Grad-CAM's layer.
+
+    Attributes:
+        model: The copy.
+        memo: What ``copy.deepcopy`` filled: which object of the model became which of the copy.
+        folded: How many batch norms were folded.
+        channels_last: Whether pictures go through it with their channels last.
+
+    Raises:
+        ModelError: for what is no module or cannot be copied, or a copy that does not run.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        inputs: tuple[Tensor, ...],
+        additional_forward_args: object = None,
+        *,
+        keep: Collection[nn.Module] = (),
+    ) -> None:
+        kind = self._kind = type(model).__name__
+        if not isinstance(model, nn.Module):
+            raise ModelError(
+                f"fast=True computes on a copy of the network, and the model is a {kind}: give the "
+                "nn.Module itself, not a function around it or a method of it, or leave fast out"
+            )
+        self._original = model
+        inner = opened(model)
+        self.memo: dict[int, Any] = {id(one): one for one in inner.parameters()}
+        try:
+            with torch.inference_mode(False), torch.no_grad():  # noqa: FBT003
+                self.model: nn.Module = copy.deepcopy(inner, self.memo)
+        except Exception as error:
+            if is_lack_of_memory(error):
+                raise
+            raise ModelError(
+                f"fast=True computes on a copy of the network, and {kind} cannot be copied "
+                f"({brief(error)}): leave fast out"
+            ) from error
+        if self.model is inner:
+            raise ModelError(
+                f"fast=True computes on a copy of the network, and a deep copy of {kind} is the "
+                "network itself: leave fast out"
+            )
+        wrapper: Any = model
+        while wrapper is not inner:  # and who refers to a wrapper finds the copy
+            self.memo[id(wrapper)] = self.model
+            wrapper = inside(wrapper)
+        self.channels_last = any(x.dim() == _PICTURES and x.device.type == "cpu" for x in inputs)
+        kept = [self.memo[id(one)] for one in keep if id(one) in self.memo]
+        pairs = self._pairs(inputs, additional_forward_args, kept)
+        for layer, norm in pairs:
+            _fold(layer, norm, channels_last=self.channels_last)
+        self.folded = len(pairs)
+
+    def check(
+        self, inputs: tuple[Tensor, ...], additional_forward_args: object, output: Tensor
+    ) -> FastCheck:
+        """Return how far an output of the copy is from the model's, which runs once for it.
+
+        Raises:
+            ModelError: if it is further than :data:`TOLERANCE`.
+        """
+        exact = _output(self._original, inputs, additional_forward_args)
+        found = _disagreement(output.detach(), exact)
+        if not found <= TOLERANCE:
+            raise ModelError(
+                f"with fast=True, {self._kind} returns something else: {found:.1e} of its largest "
+                f"value apart, and {TOLERANCE:g} is allowed. It may return something else each "
+                "time (dropout in training mode), or use what a layer returns in a way that "
+                "operations do not show (numpy(), .data, a plain list). Leave fast out"
+            )
+        return FastCheck(self.folded, self.channels_last, found)
+
+    def run(self, inputs: tuple[Tensor, ...], additional_forward_args: object = None) -> Tensor:
+        """Return the copy's output, without a graph."""
+        return _output(self.model, inputs, additional_forward_args)
+
+    def _pairs(
+        self, inputs: tuple[Tensor, ...], further: object, kept: Collection[nn.Module]
+    ) -> list[tuple[nn.Module, nn.Module]]:
+        """Return which layers a batch norm may be folded into, by a run of the copy."""
+        hook = None
+        if self.channels_last:
+            # A script refuses its own method of that name, and runs the hook all the same.
+            hook = nn.Module.register_forward_pre_hook(self.model, _with_channels_last)
+            try:
+                with _watched(self.model, kept) as watch:
+                    self.run(inputs, further)
+                return watch.pairs()
+            except Exception as error:
+                if is_lack_of_memory(error):
+                    raise
+                hook.remove()  # it asks for a view(), say, that only one layout allows
+                self.channels_last = False
+        try:
+            with _watched(self.model, kept) as watch:
+                self.run(inputs, further)
+        except Exception as error:
+            if is_lack_of_memory(error):
+                raise
+            raise ModelError(
+                f"a copy of {self._kind} does not run ({brief(error)}): leave fast out"
+            ) from error
+        return watch.pairs()
+
+
+def _output(model: Callable[..., Any], inputs: tuple[Tensor, ...], further: object) -> Tensor:
+    arguments = _captum.format_additional_forward_args(further) or ()
+    with torch.no_grad(), as_written():
+        return check_output(model(*(x.detach().clone() for x in inputs), *arguments))
+
+
+def _disagreement(ours: Tensor, exact: Tensor) -> float:
+    if ours.shape != exact.shape:
+        return float("inf")
+    largest = float(exact.abs().amax())
+    difference = float((ours - exact).abs().amax())
+    if not largest < float("inf"):
+        return 0.0  # NaN or infinity, which whoever asked complains of
+    return difference / largest if difference else 0.0
+
+
+def _with_channels_last(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(
+        one.contiguous(memory_format=torch.channels_last)
+        if isinstance(one, Tensor) and one.dim() == _PICTURES
+        else one
+        for one in args
+    )
+
+
+class _Watch(TorchDispatchMode):
+    """Counts what operations take, and what layers and batch norms return."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.uses: Counter[int] = Counter()  # by the memory that an operation takes
+        self.calls: Counter[nn.Module] = Counter()
+        # What a layer returned, kept so that its memory is not used again, and the uses before.
+        self.returned: dict[nn.Module, tuple[Tensor, int]] = {}
+        self.taken: dict[nn.Module, Any] = {}
+        self.kept: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        self.uses.update(map(memory_of, tensors_in((args, kwargs))))
+        return func(*args, **kwargs)
+
+    def see(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        self.calls[module] += 1
+        if type(module) in _NORMS:
+            self.taken[module] = args[0] if args else None
+        elif isinstance(output, Tensor):
+            self.returned[module] = output, self.uses[memory_of(output)]
+
+    def keep(self, _: nn.Module, __: Any, output: Any) -> None:
+        self.kept.update(map(memory_of, tensors_in(output)))
+
+    def pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Return layers with the batch norm that is all that uses them."""
+        by_output = {id(one): layer for layer, (one, _) in self.returned.items()}
+        found = []
+        for norm, given in self.taken.items():
+            layer = by_output.get(id(given))
+            if layer is None or self.calls[norm] > 1 or self.calls[layer] > 1:
+                continue
+            output, before = self.returned[layer]
+            memory = memory_of(output)
+            is_only_use = self.uses[memory] == before + 1
+            if is_only_use and memory not in self.kept and _fit(layer, norm, output):
+                found.append((layer, norm))
+        return found
+
+
+@contextmanager
+def _watched(model: nn.Module, kept: Collection[nn.Module]) -> Iterator[_Watch]:
+    """Watch a run of a copy, by hooks on its modules and by the operations of this thread."""
+    watch = _Watch()
+    seen = [one for one in model.modules() if type(one) in (*_AFFINE, *_NORMS) and _is_plain(one)]
+    handles = [one.register_forward_hook(watch.see) for one in seen]
+    handles += [nn.Module.register_forward_hook(one, watch.keep) for one in kept]
+    try:
+        with watch:
+            yield watch
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether a module runs as torch wrote it, and nobody else looks on."""
+    return "forward" not in vars(module) and not any(getattr(module, name) for name in _HOOKS)
+
+
+def _fit(layer: Any, norm: Any, output: Tensor) -> bool:
+    weight = layer._parameters.get("weight")  # noqa: SLF001 - not one that is computed on each call
+    return (
+        weight is not None
+        and weight.dtype in _TYPES
+        and weight.dtype == output.dtype
+        # Of a batch, channels second: to a linear layer's (N, L, F) they are another dimension.
+        and weight.dim() == output.dim()
+        and not norm.training
+        and norm.running_mean is not None
+        and norm.running_var is not None
+        and memory_of(output) != 0
+    )
+
+
+def _fold(layer: Any, norm: Any, *, channels_last: bool) -> None:
+    """Give a layer of the copy weights that do what its batch norm did, which does nothing then."""
+
+    def wide(one: Tensor) -> Tensor:
+        return one.detach().cpu().double()  # rounded once, and not in each step
+
+    weight, scale = layer.weight.detach(), (wide(norm.running_var) + norm.eps).rsqrt()
+    shift = -wide(norm.running_mean)
+    if layer.bias is not None:
+        shift += wide(layer.bias)
+    if norm.weight is not None:
+        scale *= wide(norm.weight)
+    shift *= scale
+    if norm.bias is not None:
+        shift += wide(norm.bias)
+    laid = channels_last and weight.dim() == _PICTURES
+    layout = torch.channels_last if laid else torch.preserve_format
+    scaled = torch.empty_like(weight, memory_format=layout)
+    torch.mul(weight, scale.to(weight).reshape(-1, *[1] * (weight.dim() - 1)), out=scaled)
+    requires_grad = layer.weight.requires_grad
+    layer.weight = nn.Parameter(scaled, requires_grad=requires_grad)
+    layer.bias = nn.Parameter(shift.to(weight), requires_grad=requires_grad)
+    # It stays the module that it is, with all that others may ask it for.
+    vars(norm)["forward"] = _unchanged
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
