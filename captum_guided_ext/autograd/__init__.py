@@ -13,7 +13,7 @@ from captum_guided_ext.autograd._checks import (
     select_target,
     warn_of_zero,
 )
-from captum_guided_ext.autograd._fast_copy import FastCheck, FastCopy
+from captum_guided_ext.autograd._fast_copy import FastCheck, FastCopy, checked_copy
 from captum_guided_ext.autograd._forward_pass import ForwardPass, Override, rectifiers
 from captum_guided_ext.autograd._guided_relu import GuidedReLU
 from captum_guided_ext.autograd._outputs import check_output, returning_tensors
@@ -45,6 +45,7 @@ __all__ = [
     "check_inputs",
     "check_maps",
     "check_output",
+    "checked_copy",
     "inside",
     "is_scripted",
     "leaf_uses",

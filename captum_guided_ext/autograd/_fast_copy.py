@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from captum_guided_ext import _captum
+from captum_guided_ext.autograd._checks import check_inputs
 from captum_guided_ext.autograd._eager import as_written
 from captum_guided_ext.autograd._outputs import check_output
 from captum_guided_ext.autograd._tensors import tensors_in
@@ -98,6 +99,7 @@ class FastCopy:
                 f"fast=True computes on a copy of the network, and the model is a {kind}: give the "
                 "nn.Module itself, not a function around it or a method of it, or leave fast out"
             )
+        inputs = check_inputs(inputs)
         self._original = model
         inner = opened(model)
         self.memo: dict[int, Any] = {id(one): one for one in inner.parameters()}
@@ -129,8 +131,8 @@ class FastCopy:
 
     def check(
         self, inputs: tuple[Tensor, ...], additional_forward_args: object, output: Tensor
-    ) -> FastCheck:
-        """Return how far an output of the copy is from the model's, which runs once for it.
+    ) -> tuple[FastCheck, Tensor]:
+        """Return how far an output of the copy is from the model's, and that: it runs once for it.
 
         Raises:
             ModelError: if it is further than :data:`TOLERANCE`.
@@ -144,7 +146,7 @@ class FastCopy:
                 "time (dropout in training mode), or use what a layer returns in a way that "
                 "operations do not show (numpy(), .data, a plain list). Leave fast out"
             )
-        return FastCheck(self.folded, self.channels_last, found)
+        return FastCheck(self.folded, self.channels_last, found), exact
 
     def run(self, inputs: tuple[Tensor, ...], additional_forward_args: object = None) -> Tensor:
         """Return the copy's output, without a graph."""
@@ -179,6 +181,23 @@ class FastCopy:
         return watch.pairs()
 
 
+def checked_copy(
+    model: Any,
+    inputs: tuple[Tensor, ...],
+    additional_forward_args: object = None,
+    *,
+    keep: Collection[nn.Module] = (),
+) -> FastCopy:
+    """Return a :class:`FastCopy` whose output for this batch is the model's.
+
+    Raises:
+        ModelError: as there, and as its :meth:`FastCopy.check`.
+    """
+    made = FastCopy(model, inputs, additional_forward_args, keep=keep)
+    made.check(inputs, additional_forward_args, made.run(inputs, additional_forward_args))
+    return made
+
+
 def _output(model: Callable[..., Any], inputs: tuple[Tensor, ...], further: object) -> Tensor:
     arguments = _captum.format_additional_forward_args(further) or ()
     with torch.no_grad(), as_written():
@@ -197,11 +216,19 @@ def _disagreement(ours: Tensor, exact: Tensor) -> float:
 
 def _with_channels_last(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(
-        one.contiguous(memory_format=torch.channels_last)
-        if isinstance(one, Tensor) and one.dim() == _PICTURES
-        else one
-        for one in args
+        _laid(one) if isinstance(one, Tensor) and one.dim() == _PICTURES else one for one in args
     )
+
+
+def _laid(pictures: Tensor) -> Tensor:
+    laid = pictures.contiguous(memory_format=torch.channels_last)
+    if laid.requires_grad:
+        laid.register_hook(_as_usual)  # type: ignore[no-untyped-call]
+    return laid
+
+
+def _as_usual(gradient: Tensor) -> Tensor:
+    return gradient.contiguous()
 
 
 class _Watch(TorchDispatchMode):

@@ -10,7 +10,7 @@ from captum_guided_ext.benchmarking._run import Run
 from captum_guided_ext.benchmarking._summarize import sum_up
 from captum_guided_ext.benchmarking._visit import visit
 from captum_guided_ext.evaluation import DEFAULT_METRICS, find_metrics
-from captum_guided_ext.methods import MethodSet
+from captum_guided_ext.methods import FastMethods, MethodSet
 from captum_guided_ext.networks import as_network
 from captum_guided_ext.output import described
 from captum_guided_ext.sampling import check_positive_count
@@ -44,6 +44,7 @@ def benchmark(
     batch_size: int | None = None,
     limit: int | None = None,
     max_examples_per_batch: int = 32,
+    fast: bool = False,
     strict: bool = False,
     show_progress: bool = True,
 ) -> Benchmark | None:
@@ -87,6 +88,10 @@ def benchmark(
         limit: Only this many images, the first ones. Default: all.
         max_examples_per_batch: Most perturbed inputs at a time, at least one of each image.
             Default: 32.
+        fast: As in :func:`captum_guided_ext.compare`; each process makes one copy of the network.
+            Every batch is checked, and an image whose outputs differ is skipped. The first batch is
+            scored exactly as well, and the result says by how much the scores of its images change,
+            beside their standard errors. Default: False.
         strict: Raise for the first image that cannot be scored, instead of skipping it. Default:
             False.
         show_progress: Show a progress bar with the time left on standard error. Default: True.
@@ -121,6 +126,7 @@ def benchmark(
             "layer": asked.describe_layer(),
             "interpolate_mode": interpolate_mode,
             "max_examples_per_batch": max_examples_per_batch,
+            **({"fast": True} if fast else {}),
         }
 
     return visit(
@@ -132,6 +138,7 @@ def benchmark(
         make_settings=make_settings,
         sum_up=sum_up,
         max_examples_per_batch=max_examples_per_batch,
+        fast=FastMethods(asked) if fast else None,
         strict=strict,
         show_progress=show_progress,
         label="benchmark",

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from captum_guided_ext.benchmarking._changes import changes_in_words
 from captum_guided_ext.benchmarking._html_report import article
 from captum_guided_ext.benchmarking._report import draw_summary, reading, summary_tables
 from captum_guided_ext.benchmarking._summary import SummaryLine
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+    from captum_guided_ext.benchmarking._changes import ScoreChange
     from captum_guided_ext.benchmarking._records import ScoredImage, SkippedImage
     from captum_guided_ext.benchmarking._scores import Scores
 
@@ -55,6 +57,8 @@ class Benchmark(Result):
         threads: How many threads the first process had.
         level: What several runs that were put together differ in, "seeds" or "weights"; empty for
             one run.
+        changes: By how much ``fast=True`` changed the scores of the first batch, by metric and
+            method; of several runs that were put together, those of the first. Empty without it.
     """
 
     scores: Scores
@@ -67,6 +71,7 @@ class Benchmark(Result):
     settings: Mapping[str, Any]
     threads: int
     level: str = ""
+    changes: tuple[ScoreChange, ...] = ()
 
     @property
     def rows(self) -> tuple[ScoreRow, ...]:
@@ -92,7 +97,7 @@ class Benchmark(Result):
             "notes": dict(self.notes),
             "object_area": self.object_area,
             "threads": self.threads,
-        }
+        } | ({"fast": [one._asdict() for one in self.changes]} if self.settings.get("fast") else {})
 
     def to_parquet(self, path: str | Path) -> None:
         """Write the rows as a Parquet file.
@@ -188,6 +193,8 @@ def _paragraphs(found: Benchmark) -> Iterator[tuple[str, Iterable[str]]]:
     yield "how to read it", reading(found.summary, found.object_area, found.level, runs)
     if found.preprocessing:
         yield "preprocessing", [f"preprocessing: {found.preprocessing}"]
+    if found.settings.get("fast"):
+        yield "fast arithmetic", changes_in_words(found.changes)
     asked = found.settings["images"]
     if left := asked - len({*found.images, *(one.image for one in found.skipped)}):
         yield "unfinished", [f"unfinished: {left} of {counted(asked, 'image')} are not scored yet"]

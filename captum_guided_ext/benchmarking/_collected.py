@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from captum_guided_ext.benchmarking._changes import changes_of
 from captum_guided_ext.benchmarking._journal import damaged_lines
 from captum_guided_ext.benchmarking._scores import Scores
 from captum_guided_ext.errors import DataError
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from captum_guided_ext.benchmarking._changes import ScoreChange
     from captum_guided_ext.benchmarking._records import BatchRecord, ScoredImage, SkippedImage
 
 
@@ -27,6 +29,7 @@ class Collected:
         skipped: The images that have none.
         notes: What the methods warned of, and in how many batches.
         layer: The dotted name of Grad-CAM's layer, where it is known.
+        changes: By how much ``fast`` changed the scores of the first batch.
     """
 
     scores: Scores
@@ -34,6 +37,7 @@ class Collected:
     skipped: tuple[SkippedImage, ...]
     notes: Mapping[str, int]
     layer: str | None
+    changes: tuple[ScoreChange, ...] = ()
 
 
 def collect(folder: Path, records: Iterable[BatchRecord]) -> Collected:
@@ -46,11 +50,13 @@ def collect(folder: Path, records: Iterable[BatchRecord]) -> Collected:
     skipped: list[SkippedImage] = []
     notes: list[tuple[int, str]] = []
     layers: dict[str, None] = {}
+    changes: list[ScoreChange] = []
 
     def told() -> Iterator[BatchRecord]:
         for record in records:
             images.update(record.images)
             skipped.extend(record.skipped)
+            changes.extend(changes_of(record))
             notes.extend((record.batch, note) for note in record.notes)
             if record.layer is not None:
                 layers[record.layer] = None
@@ -71,4 +77,5 @@ def collect(folder: Path, records: Iterable[BatchRecord]) -> Collected:
         tuple(sorted(skipped)),
         counted,
         next(iter(layers), None),
+        tuple(changes),
     )

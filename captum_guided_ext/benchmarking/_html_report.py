@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from captum_guided_ext.benchmarking._summary import SummaryLine
 
 
-_ARGUMENTS = ("target", "layer", "interpolate_mode", "batch_size", "max_examples_per_batch")
+_ARGUMENTS = ("target", "layer", "interpolate_mode", "batch_size", "max_examples_per_batch", "fast")
 _SAMPLES = re.compile(r"\bn_perturb_samples=(\d+)")
 
 

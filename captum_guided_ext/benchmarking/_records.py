@@ -120,6 +120,7 @@ class BatchRecord:
         skipped: The images that have no scores.
         notes: What the methods warned of.
         layer: The dotted name of Grad-CAM's layer, where it is known.
+        exact: The scores of exact arithmetic, where the batch was scored by both.
     """
 
     batch: int
@@ -128,6 +129,7 @@ class BatchRecord:
     skipped: tuple[SkippedImage, ...] = ()
     notes: tuple[str, ...] = ()
     layer: str | None = None
+    exact: Mapping[str, Mapping[str, ScoreColumns]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -138,20 +140,11 @@ class BatchRecord:
         skipped: Iterable[SkippedImage] = (),
         notes: Iterable[str] = (),
         layer: str | None = None,
+        exact: Iterable[ScoreRow] = (),
     ) -> BatchRecord:
         """Return a record of rows, of which there is one for each image, method and metric."""
-        sorted_out: dict[str, dict[str, dict[int, ScoreRow]]] = {}
-        for row in rows:
-            by_method = sorted_out.setdefault(row.metric, {})
-            by_method.setdefault(row.method, {})[row.image] = row
-        scores = {
-            metric: {
-                method: ScoreColumns.of(by_image[image] for image in images)
-                for method, by_image in by_method.items()
-            }
-            for metric, by_method in sorted_out.items()
-        }
-        return cls(batch, images, scores, tuple(skipped), tuple(notes), layer)
+        scores, exactly = _in_columns(rows, images), _in_columns(exact, images)
+        return cls(batch, images, scores, tuple(skipped), tuple(notes), layer, exactly)
 
     def rows(self) -> Iterator[ScoreRow]:
         """Yield the scores as rows, those of one method under one metric together."""
@@ -166,11 +159,14 @@ class BatchRecord:
             ValueError: for NaN or infinity.
         """
         columns = [list(column) for column in zip(*self.images.values(), strict=True)]
-        scores = {
-            metric: {method: one.to_json() for method, one in by_method.items()}
-            for metric, by_method in self.scores.items()
-        }
-        written = vars(self) | {"images": [list(self.images), *columns], "scores": scores}
+        written = vars(self) | {"images": [list(self.images), *columns]}
+        for name in ("scores", "exact"):
+            written[name] = {
+                metric: {method: one.to_json() for method, one in by_method.items()}
+                for metric, by_method in written[name].items()
+            }
+        if not self.exact:
+            del written["exact"]
         return json.dumps(written, allow_nan=False)
 
     @classmethod
@@ -186,11 +182,32 @@ class BatchRecord:
         return cls(
             batch=found["batch"],
             images=dict(zip(numbers, images, strict=True)),
-            scores={
-                metric: {method: ScoreColumns.of_json(one) for method, one in by_method.items()}
-                for metric, by_method in found["scores"].items()
-            },
+            scores=_of_json(found["scores"]),
             skipped=tuple(SkippedImage(*one) for one in found["skipped"]),
             notes=tuple(found["notes"]),
             layer=found["layer"],
+            exact=_of_json(found.get("exact", {})),
         )
+
+
+def _in_columns(
+    rows: Iterable[ScoreRow], images: Iterable[int]
+) -> dict[str, dict[str, ScoreColumns]]:
+    sorted_out: dict[str, dict[str, dict[int, ScoreRow]]] = {}
+    for row in rows:
+        by_method = sorted_out.setdefault(row.metric, {})
+        by_method.setdefault(row.method, {})[row.image] = row
+    return {
+        metric: {
+            method: ScoreColumns.of(by_image[image] for image in images)
+            for method, by_image in by_method.items()
+        }
+        for metric, by_method in sorted_out.items()
+    }
+
+
+def _of_json(found: Mapping[str, Any]) -> dict[str, dict[str, ScoreColumns]]:
+    return {
+        metric: {method: ScoreColumns.of_json(one) for method, one in by_method.items()}
+        for metric, by_method in found.items()
+    }

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from captum_guided_ext.benchmarking._run import Run
     from captum_guided_ext.evaluation import Metric, ScoreRow
-    from captum_guided_ext.methods import MethodSet
+    from captum_guided_ext.methods import FastMethods, MethodSet
     from captum_guided_ext.networks import Network
     from captum_guided_ext.pictures import LoadedBatch
 
@@ -78,6 +78,8 @@ class Scorer:
         metrics: The metrics.
         max_examples_per_batch: Most perturbed inputs at a time.
         strict: Raise for the first image that is at fault.
+        fast: The methods with a faster copy of the network; the first batch is then scored by both.
+            Default: None.
     """
 
     run: Run
@@ -86,6 +88,7 @@ class Scorer:
     metrics: Sequence[Metric]
     max_examples_per_batch: int
     strict: bool
+    fast: FastMethods | None = None
 
     def score(self, number: int, loaded: LoadedBatch) -> BatchRecord:
         """Return what a batch has to say.
@@ -117,7 +120,10 @@ class Scorer:
             )
             for image, target in scores.targets.items()
         }
-        return BatchRecord.of(number, scores.rows, images, skipped, notes, scores.layer)
+        exact: Iterable[ScoreRow] = ()
+        if self.fast is not None and number == 0:
+            exact = self._scored({image: items[image] for image in images}, exactly=True).rows
+        return BatchRecord.of(number, scores.rows, images, skipped, notes, scores.layer, exact)
 
     def _sorted_out(self, loaded: LoadedBatch) -> tuple[dict[int, Item], dict[int, Exception]]:
         items: dict[int, Item] = {}
@@ -169,7 +175,7 @@ class Scorer:
             return None, DataError(f"no method has a map of it: {reason}")
         return scores, error
 
-    def _scored(self, items: Items) -> _Scored:
+    def _scored(self, items: Items, *, exactly: bool = False) -> _Scored:
         inputs = torch.stack([item.x for item in items.values()])
         masks = [item.mask for item in items.values() if item.mask is not None]
         labels = [item.label for item in items.values() if item.label is not None]
@@ -186,6 +192,7 @@ class Scorer:
                 images=list(items),
                 max_examples_per_batch=max(self.max_examples_per_batch, len(inputs)),
                 show_progress=False,
+                fast=None if exactly else self.fast,
             )
         targets = found.target if isinstance(found.target, list) else [found.target] * len(items)
         notes = tuple(dict.fromkeys(str(one.message) for one in caught))

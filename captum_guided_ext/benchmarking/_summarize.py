@@ -75,6 +75,7 @@ def sum_up(folder: Path, settings: Mapping[str, Any], records: Iterable[BatchRec
         folder=folder,
         settings=dict(settings) | used,
         threads=torch.get_num_threads(),
+        changes=found.changes,
     )
 
 
@@ -125,6 +126,7 @@ def _together(found: Sequence[Benchmark]) -> Benchmark:
         settings=dict(first.settings) | dict.fromkeys(_OF_A_RUN) | {"runs": seeds_and_models},
         threads=first.threads,
         level=" and ".join(differing),
+        changes=first.changes,
     )
 
 

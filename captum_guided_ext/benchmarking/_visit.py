@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from captum_guided_ext.benchmarking._records import BatchRecord
     from captum_guided_ext.benchmarking._run import Run
     from captum_guided_ext.evaluation import Metric
-    from captum_guided_ext.methods import MethodSet
+    from captum_guided_ext.methods import FastMethods, MethodSet
     from captum_guided_ext.networks import Network
     from captum_guided_ext.pictures import LoadedBatch
 
@@ -43,6 +43,7 @@ def visit(
     strict: bool,
     show_progress: bool,
     label: str,
+    fast: FastMethods | None = None,
     saves: bool = True,
 ) -> Found | None:
     """Score what a run visits, or the rest of it, and save what it sums up to.
@@ -60,6 +61,7 @@ def visit(
         strict: Raise for the first image that cannot be scored.
         show_progress: Show a progress bar.
         label: Its title.
+        fast: The methods with a faster copy of the network, where that is asked. Default: None.
         saves: Save the result's files to the folder. Default: True.
 
     Returns:
@@ -79,7 +81,7 @@ def visit(
         with closing(Journal(folder, processes.rank, settings)) as journal:
             if processes.is_first:
                 mend_parts(folder, settings, after=processes.size)
-            scorer = Scorer(run, network, methods, metrics, max_examples_per_batch, strict)
+            scorer = Scorer(run, network, methods, metrics, max_examples_per_batch, strict, fast)
             with closing(_with_progress(run.load(mine), run, mine, shown)) as batches:
                 for number, loaded in batches:
                     record = scorer.score(number, loaded)

@@ -102,6 +102,14 @@ def add_command(commands: Any) -> None:
         metavar="N",
         help="processes that read pictures ahead; 0: none (default: 1 for a folder, else 0)",
     )
+    add(
+        "--fast",
+        action="store_true",
+        help=(
+            "compute on a faster copy of the network, whose outputs are within 1e-4 of the "
+            "largest; the first batch is scored exactly as well, to say what that changes"
+        ),
+    )
     add("--strict", action="store_true", help="end at the first picture that cannot be scored")
     add_network(parser, "demo for --data demo, else resnet50")
     stopped = "; what was scored is kept, and the same command goes on from there"
@@ -140,6 +148,7 @@ def _run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         limit=arguments.limit,
         max_examples_per_batch=arguments.max_examples,
+        fast=arguments.fast,
         strict=arguments.strict,
     )
     if found is None:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from captum_guided_ext._captum import TargetType
+    from captum_guided_ext.autograd import FastCheck
 
 _GIVEN = "inputs as they were given"
 _DRAWN = 8  # pictures in a figure, at the most
@@ -59,6 +60,7 @@ class Comparison(Result):
         reasons: Why a method has no map, by method.
         layer: The dotted name of Grad-CAM's layer, where it is known.
         higher_is_better: By metric.
+        fast: What ``fast=True`` did, and how far outputs are from the exact ones; None without it.
     """
 
     inputs: Tensor
@@ -68,6 +70,7 @@ class Comparison(Result):
     reasons: Mapping[str, str]
     layer: str | None
     higher_is_better: Mapping[str, bool] = field(default_factory=dict)
+    fast: FastCheck | None = None
 
     def __str__(self) -> str:
         """Return a table of methods and metrics, each the mean over the images; floors last."""
@@ -109,6 +112,8 @@ class Comparison(Result):
                 yield f"best: {best}"
         if self._floors:
             yield f"floors, which know nothing of the network: {', '.join(self._floors)}"
+        if self.fast is not None:
+            yield str(self.fast)
 
     def _lacking(self) -> list[str]:
         """Return why a method has no map, or no score of an image."""
@@ -133,7 +138,7 @@ class Comparison(Result):
             "not_applicable": dict(self.reasons),
             "rows": [dataclasses.asdict(row) for row in self.rows],
             "versions": versions(),
-        }
+        } | ({} if self.fast is None else {"fast": self.fast._asdict()})
 
     def plot(self, views: Sequence[str] = ("signed",)) -> Figure:
         """Draw each picture with its maps and their scores, up to eight pictures.
@@ -247,6 +252,7 @@ class Comparison(Result):
             "metrics": self._metrics,
             "target": self.to_dict()["target"],
             "layer": self.layer,
+            "fast": self.fast and True,
         }
         lines = [f"    {name}={value!r}," for name, value in arguments.items() if value is not None]
         return "\n".join(

@@ -60,6 +60,8 @@ class ScoredBatch:
         masks: Where the object is, (N, H, W); None where that is not known.
         max_examples_per_batch: Most examples in one forward pass.
         show_progress: Show progress bars.
+        exact: The methods of the network itself, where ``methods`` are those of a faster copy of
+            it, whose weights are others. Default: ``methods``.
     """
 
     methods: MethodSet
@@ -73,6 +75,7 @@ class ScoredBatch:
     masks: Tensor | None
     max_examples_per_batch: int | None
     show_progress: bool
+    exact: MethodSet | None = None
 
     @property
     def model(self) -> Callable[..., Any]:

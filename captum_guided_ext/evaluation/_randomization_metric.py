@@ -190,7 +190,7 @@ class EntropyMetric:
 def _asked(batch: ScoredBatch) -> dict[str, Any]:
     """Return what is asked of a batch, whatever is done to the weights."""
     return {
-        "methods": batch.methods,
+        "methods": batch.exact or batch.methods,  # what is drawn anew are the weights as they are
         "inputs": batch.inputs,
         "target": batch.target,
         "additional_forward_args": batch.additional_forward_args,

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from captum_guided_ext.methods._by_name import ALL_METHODS
 from captum_guided_ext.methods._captum_methods import CAPTUM_METHODS
+from captum_guided_ext.methods._fast_methods import FastMethods
 from captum_guided_ext.methods._floors import BEST_CONSTANT, FLOORS, edges, floor_maps
 from captum_guided_ext.methods._method_set import MethodSet
 from captum_guided_ext.methods._method_specs import MethodSpec
@@ -17,6 +18,7 @@ __all__ = [
     "BEST_CONSTANT",
     "CAPTUM_METHODS",
     "FLOORS",
+    "FastMethods",
     "MethodSet",
     "MethodSpec",
     "edges",

@@ -259,6 +259,27 @@ class MethodSet:
         memory = {memory_of(one) for one in (*original.parameters(), *original.buffers())} - {0}
         return _Rebound(model, methods, self._layer, self.interpolate_mode, memo, memory)
 
+    def on_copy(self, model: nn.Module, memo: Mapping[int, Any]) -> MethodSet:
+        """Return the methods of a copy that computes the same function.
+
+        What was given as an object or a function goes on running what it was made with.
+
+        Args:
+            model: The copy.
+            memo: As ``copy.deepcopy(original, memo)`` filled it.
+        """
+        found = MethodSet(model, self._methods, interpolate_mode=self.interpolate_mode)
+        layer = self._layer
+        if layer is not None and layer.module is not None:
+            layer = layer._replace(module=memo.get(id(layer.module), layer.module))
+        found._layer = layer
+        return found
+
+    @property
+    def layer(self) -> nn.Module | None:
+        """Grad-CAM's layer, where there is one and it is known."""
+        return None if self._layer is None else self._layer.module
+
     def _map_of(
         self, name: str, x: Tensor, arguments: Mapping[str, Any], seeds: Sequence[int]
     ) -> Tensor:

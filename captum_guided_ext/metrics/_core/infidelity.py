@@ -10,7 +10,13 @@ import torch
 from torch import Tensor
 
 from captum_guided_ext import _captum
-from captum_guided_ext.autograd import check_finite, check_inputs, check_output, select_target
+from captum_guided_ext.autograd import (
+    check_finite,
+    check_inputs,
+    check_output,
+    checked_copy,
+    select_target,
+)
 from captum_guided_ext.metrics._utils.attributions import check_shapes
 from captum_guided_ext.metrics._utils.perturbed import PerturbedSamples, check_made
 from captum_guided_ext.metrics._utils.scratch import Scratch
@@ -182,6 +188,7 @@ def infidelity(
     seed: int | None = None,
     image_indices: Sequence[int] | None = None,
     return_standard_error: bool = False,
+    fast: bool = False,
     show_progress: bool = False,
 ) -> Any:
     """Return how far attributions are from saying what a perturbation does to the score.
@@ -223,6 +230,8 @@ def infidelity(
         image_indices: With ``generator`` or ``seed``, the number of each example's image. Default:
             its place in the batch.
         return_standard_error: Return the standard error as well. Default: False.
+        fast: Compute on a copy of the module that takes less time, as
+            :func:`captum_guided_ext.compare` does. Two forward passes more. Default: False.
         show_progress: Show a progress bar on standard error. Default: False.
 
     Returns:
@@ -236,7 +245,8 @@ def infidelity(
         ValueError: for shapes that do not match, a missing or impossible target, NaN or infinity;
             for a perturbation that returns them, or no tensors;
             for ``normalize`` with ``return_standard_error``: with a scale fitted to the samples,
-            it is no mean of them.
+            it is no mean of them; with ``fast``, for what is no module or cannot be copied, or a
+            copy whose outputs differ.
 
     Differs from Captum on purpose:
         A missing target on several outputs is an error (Captum compares other numbers), so are
@@ -256,6 +266,8 @@ def infidelity(
     xs = check_inputs(inputs)
     named = attributions if isinstance(attributions, Mapping) else {"": attributions}
     multiplied = _multiplied(multiplies_by_inputs, named, baselines)
+    if fast:
+        forward_func = checked_copy(forward_func, xs, additional_forward_args).model
     samples = sample_infidelity(
         forward_func,
         perturb_func,
