@@ -75,10 +75,11 @@ def changes_in_words(changes: Sequence[ScoreChange]) -> list[str]:
     if not changes:
         return ["fast arithmetic: the first batch, which is scored both ways, is not scored yet"]
     images = counted(max(one.images for one in changes), "image")
-    lines = [
+    said = (
         f"fast arithmetic: how far the scores of the first {images} are from the exact ones, at "
         "most (in the median), beside their standard errors"
-    ]
+    )
+    lines = [said]
     for one in changes:
         if one.method in FLOORS or one.largest is None or one.median is None:
             continue

@@ -161,7 +161,7 @@ def test_the_signature_is_captum_s_and_goes_on():
     assert len(theirs) == 10
     assert {p.name: p.default for p in ours[10:]} == {
         "multiplies_by_inputs": False, "generator": None, "seed": None, "image_indices": None,
-        "return_standard_error": False, "show_progress": False,
+        "return_standard_error": False, "fast": False, "show_progress": False,
     }  # fmt: skip
     assert {p.kind for p in ours[10:]} == {inspect.Parameter.KEYWORD_ONLY}
     decorator = inspect.signature(infidelity_perturb_func_decorator).parameters.values()

@@ -129,7 +129,8 @@ def test_the_signature_is_captum_s_and_goes_on():
         assert inspect.signature(ball).parameters["perturb_radius"].default == 0.02
         further = ours[len(theirs) :]
         assert {p.name: p.default for p in further} == {
-            "generator": None, "seed": None, "image_indices": None, "show_progress": False,
+            "generator": None, "seed": None, "image_indices": None, "fast": False,
+            "show_progress": False,
         }  # fmt: skip
         assert {p.kind for p in further} == {inspect.Parameter.KEYWORD_ONLY}
     expected, got = (from_seed(one, (X, OTHER)) for one in (captum_ball, ball))
