@@ -10,7 +10,8 @@ and goes on where it was stopped. ``--quick`` takes less than ten minutes on two
 
 import argparse
 import platform
-from datetime import date
+from datetime import datetime, timezone
+from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
 
@@ -18,68 +19,28 @@ import speed_contenders as contenders
 import speed_growth as growth
 import speed_report as report
 import torch
-from speed_contenders import CONTENDERS, LARGE, LAYERS, METRICS, TASKS
-from speed_measuring import Journal, Settings, interleaved, peak_bytes, quiet, seconds_of
+from speed_contenders import CONTENDERS, LARGE, LAYERS, METRICS, ONLY, SINGLE, TASKS, taking_part
+from speed_measuring import Journal, Settings, interleaved, measure, quiet, seconds_of
 from torch import nn
 
 QUICK = Settings(least=3, most=9, seconds=0.15)
-SMALL = ("resnet18", 1, 64)  # where Quantus takes part
 
 
 def cells(*, quick=False, device="cpu"):
     """Return what is measured: a network, a batch, a size and a task."""
-    batches, sizes = ((1, 8), (64, 224)) if device == "cpu" else ((1, 8, 64, 256), (224,))
-    found = []
-    for name, size, batch, task in product(LAYERS, sizes, batches, TASKS):
-        slow = task in METRICS
-        if slow and batch > 1 and (device != "cpu" or (name in LARGE and size > 64)):
-            continue
-        if quick and (size > 64 or (batch > 1 and (slow or name in LARGE))):
-            shown = name in ("resnet18", "mobilenet_v2") and batch == 1 and not slow
-            if not (shown and size > 64):
-                continue
-        found.append((name, batch, size, task))
-    return found
-
-
-def taking_part(cell, task):
-    """Return the names of those that may offer a task in a cell."""
+    if quick:
+        small = [(name, 1, 64, task) for name in LAYERS for task in TASKS if task != "sensitivity"]
+        small.append((*ONLY["quantus"], "sensitivity"))
+        further = product(
+            ("resnet18", "mobilenet_v2"), ((8, 64), (1, 224)), (*SINGLE, "four", "six")
+        )
+        return small + [(name, *shape, task) for name, shape, task in further]
+    sizes, batches = ((64, 224), (1, 8)) if device == "cpu" else ((224,), (1, 8, 64, 256))
     return [
-        name
-        for name, one in CONTENDERS.items()
-        if not one.missing and (name != "quantus" or (cell == SMALL and task == "sensitivity"))
+        (name, batch, size, task)
+        for name, size, batch, task in product(LAYERS, sizes, batches, TASKS)
+        if batch == 1 or task not in METRICS or (batch == 8 and (name not in LARGE or size == 64))
     ]
-
-
-def measure(case, task, names, settings, *, wanted=None, device="cpu", makers=CONTENDERS):
-    """Time a task by all who offer it, and tell what is wrong.
-
-    Args:
-        case: Network and batch.
-        task: One of the tasks.
-        names: Who takes part.
-        settings: How many rounds.
-        wanted: The maps of the reference. Default: they are computed.
-        device: Where the network is.
-        makers: The contenders by name.
-
-    Returns:
-        By contender: ``seconds`` of each round, ``bytes`` at most, ``distance`` of its worst map
-        from the reference.
-    """
-    wanted = wanted or contenders.references(case)
-    calls, found = {}, {}
-    with quiet():
-        for name in names:
-            call = makers[name].calls(case).get(task)
-            if call is None:
-                continue
-            distance = contenders.worst_distance(call(), wanted)
-            found[name] = {"distance": distance, "bytes": peak_bytes(call, device)}
-            calls[name] = call
-    for name, seconds in interleaved(calls, settings, device).items():
-        found[name]["seconds"] = seconds
-    return found
 
 
 def tiny(settings):
@@ -87,38 +48,31 @@ def tiny(settings):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)).eval()
     case = contenders.Case(model, "1", torch.randn(4, 8), 0)
-    calls = {
-        name: CONTENDERS[name].calls(case)["guided_backprop"]
-        for name in ("bare", "ours", "captum", "zennit")
-        if not CONTENDERS[name].missing
-    }
+    names = [name for name in taking_part("guided_backprop") if name not in ("fast", "grad_cam")]
+    calls = {name: CONTENDERS[name].call(case, "guided_backprop") for name in names}
     with quiet():
         for call in calls.values():
-            for _ in range(20):
-                call()
+            seconds_of(call, times=20)
     return interleaved(calls, settings)
 
 
-def estimate(todo, settings, device="cpu", grown=0.0):
-    """Return about how many seconds the cells take, from one forward pass of each network."""
-    total = grown
-    forward = {}
-    for name, size in {(name, size) for name, _, size, _ in todo}:
+def estimate(todo, steps, settings, device="cpu"):
+    """Return about how many seconds cells and steps take, from one forward pass of each network."""
+    forward, total = {}, 0.0
+    for name, size in {("resnet18", 64)} | {(name, size) for name, _, size, _ in todo}:
         model, x = contenders.network(name, device), contenders.noise(1, size, device)
         with torch.no_grad():
             model(x)
-            forward[name, size] = seconds_of(lambda model=model, x=x: model(x), device=device)
+            call = partial(model, x)
+            forward[name, size] = min(seconds_of(call, device=device) for _ in range(3))
     for name, batch, size, task in todo:
-        one = batch * forward[name, size]
         each = []
-        for who in taking_part((name, batch, size), task):
+        for who in taking_part(task, (name, batch, size)):
             down, up = contenders.passes(who, task)
-            if who in contenders.OFFERS and task not in contenders.OFFERS[who]:
-                continue
-            each.append(one * (down + contenders.BACKWARD * up))
+            each.append(batch * forward[name, size] * (down + contenders.BACKWARD * up))
         # a call to warm up and to check, one for its memory, one to count the rounds
         total += (3 + settings.rounds(max(each))) * sum(each)
-    return total
+    return total + forward["resnet18", 64] * sum(step.passes for step in steps)
 
 
 def said_of(seconds):
@@ -156,36 +110,41 @@ def main(words=None):
     todo = cells(quick=given.quick, device=given.device)
     steps = growth.steps(quick=given.quick) if given.device == "cpu" else {}
     left = [cell for cell in todo if cell not in journal.cells]
-    grown = sum(step.seconds for key, step in steps.items() if key not in journal.cells)
-    seconds = estimate(left, settings, given.device, grown)
-    print(f"{len(left)} of {len(todo)} cells to measure: about {said_of(seconds)}", flush=True)
+    grown = [step for key, step in steps.items() if key not in journal.cells]
+    seconds = estimate(left, grown, settings, given.device)
+    print(
+        f"{len(left)} of {len(todo)} cells and {len(grown)} of {len(steps)} steps of growth are to "
+        f"be measured: about {said_of(seconds)}",
+        flush=True,
+    )
     if given.estimate:
         return
     if given.device == "cpu":
-        journal.get(("tiny",), lambda: tiny(Settings()))
-    made = {}
-    for name, batch, size, task in todo:
-        key = (name, batch, size, task)
-        if key not in journal.cells and (name, batch, size) not in made:
-            made = {(name, batch, size): _prepared(name, batch, size, given.device)}
-
-        def find(key=key):
-            case, wanted = made[key[:3]]
-            names = taking_part(key[:3], key[3])
-            return measure(case, key[3], names, settings, wanted=wanted, device=given.device)
-
-        found = journal.get(key, find)
+        journal.get(("tiny",), partial(tiny, Settings()))
+    prepared = lru_cache(1)(partial(_prepared, device=given.device))
+    for cell in todo:
+        found = journal.get(cell, partial(_measured, cell, prepared, settings, given.device))
+        name, batch, size, task = cell
         print(f"{name}, batch {batch}, {size} pixels: {report.line(task, found)}", flush=True)
     for key, step in steps.items():
         found = journal.get(key, step.measure)
         print(f"{' '.join(map(str, key))}: {report.short(found)}", flush=True)
-    report.write(given.output, run | {"date": date.today().isoformat()}, journal.cells)
+    today = datetime.now(tz=timezone.utc).date().isoformat()
+    report.write(given.output, run | {"date": today}, journal.cells)
 
 
 def _prepared(name, batch, size, device):
+    """Return a network and a batch, and its maps by the reference; kept for the next task."""
     model = contenders.network(name, device)
     case = contenders.case(model, LAYERS[name], contenders.noise(batch, size, device))
     return case, contenders.references(case)
+
+
+def _measured(cell, prepared, settings, device):
+    name, batch, size, task = cell
+    case, wanted = prepared(name, batch, size)
+    names = taking_part(task, (name, batch, size))
+    return measure(case, task, names, settings, wanted=wanted, device=device)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What ``speed.py`` times: networks, tasks, and who does them; and whether the maps are right.
 
-A contender is a function that takes a :class:`Case` and returns, for each task it offers, a call
-without arguments that returns maps by name. What is timed is that call: making the explainer,
-setting and removing its hooks, and the passes.
+A contender is a function that takes a :class:`Case` and a task, and returns a call without
+arguments that returns maps by name. What is timed is that call: making the explainer, setting and
+removing its hooks, and the passes.
 """
 
 import importlib.metadata
@@ -24,7 +24,7 @@ from torchvision import models
 import captum_guided_ext as cg
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
-from reference import reference_gradient  # noqa: E402
+from reference import reference_gradient
 
 # Grad-CAM's layer of each network, the same for all contenders
 LAYERS = {
@@ -38,11 +38,18 @@ SINGLE = (
     "guided_grad_cam",
 )  # fmt: skip
 FOUR = ("gradient", "deconvolution", "guided_backprop", "guided_grad_cam")
-# How often a task goes through a network: those of a map, and what each of a metric's samples adds
-METHODS = {name: (name,) for name in SINGLE} | {"six": SINGLE} | dict.fromkeys(
-    ("four", "sensitivity", "metrics"), FOUR
+# The methods that one backward pass serves
+SERVED = (
+    ("gradient", "input_x_gradient"), ("deconvolution",), ("guided_backprop", "guided_grad_cam")
+)  # fmt: skip
+METHODS = (
+    {name: (name,) for name in SINGLE}
+    | {"six": SINGLE}
+    | dict.fromkeys(("four", "sensitivity", "metrics"), FOUR)
 )
-METRICS = {"sensitivity": ("sensitivity_max",), "metrics": ("infidelity", "sensitivity_max")}
+METHODS["six_scored"] = SINGLE  # what benchmark does by default
+_BOTH = ("infidelity", "sensitivity_max")
+METRICS = {"sensitivity": ("sensitivity_max",), "metrics": _BOTH, "six_scored": _BOTH}
 TASKS = (*SINGLE, "four", "six", "sensitivity", "metrics")
 TITLES = {
     "four": "four methods", "six": "six methods", "sensitivity": "sensitivity of the four",
@@ -63,16 +70,22 @@ class Case:
     x: torch.Tensor
     target: int
     samples: int = SAMPLES
+    most: int = 0  # perturbed inputs at a time; 0: ten of each example, our default
 
     @property
     def chunk(self):
-        """The most perturbed inputs at a time, the same for all contenders: ours by default."""
-        return SAMPLES * len(self.x)
+        """The most perturbed inputs at a time, the same for all contenders."""
+        return self.most or SAMPLES * len(self.x)
 
     @property
     def module(self):
         """Grad-CAM's layer."""
         return self.model.get_submodule(self.layer)
+
+
+def methods_of(task):
+    """Return the methods of a task, or of what is a tuple of methods itself."""
+    return task if isinstance(task, tuple) else METHODS[task]
 
 
 def network(name, device="cpu"):
@@ -135,7 +148,7 @@ def _grad_cam(score, activations, **options):
     return (weights * activations.detach()).sum(dim=1, keepdim=True).relu()
 
 
-def references(case, methods=SINGLE):
+def references(case):
     """Return the maps by the reference of the tests, and Grad-CAM by plain autograd."""
     x, found = case.x, {}
     for name, rule in RULES.items():
@@ -151,7 +164,7 @@ def references(case, methods=SINGLE):
         "grad_cam": cam,
         "guided_grad_cam": cam * found["guided_backprop"],
     }
-    return {name: found[name].detach() for name in (*methods, "small_grad_cam")}
+    return {name: one.detach() for name, one in found.items()}
 
 
 def distance(found, wanted):
@@ -163,10 +176,11 @@ def distance(found, wanted):
 
 
 def worst_distance(maps, wanted):
-    """Return the largest distance of maps by name; a method that is missing is infinitely far."""
-    if maps.pop("is_scaled", False):
+    """Return the largest distance of maps by name, 0 of none."""
+    if "is_scaled" in maps:
+        maps = {"grad_cam": maps["grad_cam"]}
         wanted = wanted | {"grad_cam": _as_scaled(wanted)}
-    return max(distance(one, wanted[name]) for name, one in maps.items())
+    return max((distance(one, wanted[name]) for name, one in maps.items()), default=0.0)
 
 
 def _as_scaled(wanted):
@@ -180,18 +194,59 @@ def _as_scaled(wanted):
     return scaled(F.interpolate(scaled(cam), size, mode="bilinear", align_corners=False))
 
 
-def bare(case):
+def bare(case, task):
     """Return the yardstick: one gradient by autograd of the same model and batch."""
+    del task
 
     def gradient():
         x = case.x.detach().requires_grad_()
         return {"gradient": torch.autograd.grad(case.model(x)[:, case.target].sum(), x)[0]}
 
-    return dict.fromkeys(TASKS, gradient)
+    return gradient
 
 
-def ours(case, **options):
-    """Return the tasks as this package does them, one call each."""
+def passes_alone(case, task):
+    """Return a call that does the forward and backward passes a task needs, and nothing else.
+
+    A forward pass serves all methods, and a backward pass all methods of one rule. Perturbed inputs
+    are drawn once, outside of the call.
+    """
+    methods, metrics = methods_of(task), METRICS.get(task, ())
+    backward = sum(any(name in methods for name in served) for served in SERVED)
+    count = max(1, case.chunk // len(case.x))
+    perturbed = case.x.repeat_interleave(min(count, case.samples), dim=0)
+    chunks = [
+        perturbed[: len(case.x) * min(count, case.samples - done)]
+        for done in range(0, case.samples if metrics else 0, count)
+    ]
+
+    def maps(x):
+        x = x.detach().requires_grad_()
+        with captured(case.model, case.layer) as kept:
+            score = case.model(x)[:, case.target].sum()
+        wanted = [x, kept[0]] if any(name.endswith("grad_cam") for name in methods) else [x]
+        wanted = wanted if backward else wanted[1:]
+        for one in range(max(1, backward)):
+            keep = one + 1 < backward
+            found = torch.autograd.grad(score, wanted if one == 0 else x, retain_graph=keep)
+        return found[0]
+
+    def run():
+        maps(case.x)
+        if "infidelity" in metrics:
+            with torch.no_grad():
+                for chunk in chunks:
+                    case.model(chunk)
+        if "sensitivity_max" in metrics:
+            for chunk in chunks:
+                maps(chunk)
+        return {}
+
+    return run
+
+
+def ours(case, task, **options):
+    """Return a task as this package does it, by one call."""
     model = case.model
     makers = {
         "deconvolution": lambda: cg.Deconvolution(model).attribute,
@@ -201,37 +256,35 @@ def ours(case, **options):
         ),
     }
 
-    def attribute(task):
+    def attribute():
         return {task: makers[task]()(case.x, target=case.target)}
 
-    def compare(task):
+    def compare():
         found = cg.compare(
-            model, case.x, case.target, methods=METHODS[task], layer=case.layer,
+            model, case.x, case.target, methods=methods_of(task), layer=case.layer,
             metrics=METRICS.get(task, ()), n_perturb_samples=case.samples,
             max_examples_per_batch=case.chunk, **options,
         )  # fmt: skip
         return dict(found.maps)
 
-    calls = {task: partial(compare, task) for task in TASKS}
-    if not options:
-        calls |= {task: partial(attribute, task) for task in makers}
-    return calls
+    return attribute if task in makers and not options else compare
 
 
-def ours_fast(case):
-    """Return the tasks with ``fast=True``."""
-    return ours(case, fast=True)
+def ours_fast(case, task):
+    """Return a task with ``fast=True``."""
+    return ours(case, task, fast=True)
 
 
-def captums(case):
-    """Return the tasks by Captum: a call for each method, and one for each method and metric."""
-    attr, model, x = captum.attr, case.model, case.x
+def captums(case, task):
+    """Return a task by Captum: a call for each method, and one for each method and metric."""
+    attr, model = captum.attr, case.model
     known = {"target": case.target}
+    counts = {"n_perturb_samples": case.samples, "max_examples_per_batch": case.chunk}
 
     def upsampled(inputs, **arguments):
         cam = attr.LayerGradCam(model, case.module)
         small = cam.attribute(inputs, relu_attributions=True, **arguments)
-        return attr.LayerAttribution.interpolate(small, x.shape[-2:], "bilinear")
+        return attr.LayerAttribution.interpolate(small, case.x.shape[-2:], "bilinear")
 
     makers = {
         "gradient": lambda: partial(attr.Saliency(model).attribute, abs=False),
@@ -244,21 +297,20 @@ def captums(case):
         ),
     }
 
-    def run(task):
+    def run():
         maps, metrics = {}, METRICS.get(task, ())
-        for name in METHODS[task]:
+        for name in methods_of(task):
             explain = makers[name]()
-            maps[name] = explain(x, **known)
-            counts = {"n_perturb_samples": case.samples, "max_examples_per_batch": case.chunk}
+            maps[name] = explain(case.x, **known)
             if "infidelity" in metrics:
                 captum.metrics.infidelity(
-                    model, noisy_baseline, x, maps[name], normalize=True, **known, **counts
+                    model, noisy_baseline, case.x, maps[name], normalize=True, **known, **counts
                 )
             if "sensitivity_max" in metrics:
-                captum.metrics.sensitivity_max(explain, x, **known, **counts)
+                captum.metrics.sensitivity_max(explain, case.x, **known, **counts)
         return maps
 
-    return {task: partial(run, task) for task in TASKS}
+    return run
 
 
 def noisy_baseline(inputs, baselines=None):
@@ -268,25 +320,26 @@ def noisy_baseline(inputs, baselines=None):
     return inputs - perturbed, perturbed
 
 
-def zennits(case):
-    """Return what zennit's composites of these names offer."""
+def zennits(case, task):
+    """Return a task by zennit's composites of these names."""
     from zennit.attribution import Gradient  # noqa: PLC0415
     from zennit.composites import DeconvNet, GuidedBackprop  # noqa: PLC0415
+
+    composite = {"deconvolution": DeconvNet, "guided_backprop": GuidedBackprop}.get(task)
 
     def chosen(output):
         return F.one_hot(torch.full((len(output),), case.target), output.shape[1]).to(output)
 
-    def run(task, composite):
+    def run():
         with Gradient(case.model, composite=composite and composite()) as attributor:
             _, found = attributor(case.x, chosen)
         return {task: found}
 
-    composites = {"gradient": None, "deconvolution": DeconvNet, "guided_backprop": GuidedBackprop}
-    return {task: partial(run, task, composite) for task, composite in composites.items()}
+    return run
 
 
-def grad_cams(case):
-    """Return what pytorch-grad-cam offers, on a copy of the model: it replaces its ReLUs for good.
+def grad_cams(case, task):
+    """Return a task by pytorch-grad-cam, on a copy of the model: it replaces its ReLUs for good.
 
     Its guided backprop takes one picture, so that a batch is a loop. Its Grad-CAM ends in 0 to 1.
     """
@@ -309,10 +362,10 @@ def grad_cams(case):
             found = explain(case.x, targets)
         return {"grad_cam": torch.from_numpy(found)[:, None], "is_scaled": True}
 
-    return {"guided_backprop": guided, "grad_cam": cam}
+    return {"guided_backprop": guided, "grad_cam": cam}[task]
 
 
-def quantuses(case):
+def quantuses(case, task):
     """Return the sensitivity of the four by Quantus, of Captum's maps.
 
     Its infidelity is another quantity: it blackens square after square of one picture, and does not
@@ -320,15 +373,15 @@ def quantuses(case):
     """
     import quantus  # noqa: PLC0415
 
-    explainers, labels = captums(case), torch.full((len(case.x),), case.target).numpy()
+    labels = torch.full((len(case.x),), case.target).numpy()
 
     def score(name):
         def explain(inputs, **given):
             del given
-            (found,) = captums(replace(case, x=torch.as_tensor(inputs)))[name]().values()
+            (found,) = captums(replace(case, x=torch.as_tensor(inputs)), (name,))().values()
             return found.detach().numpy()
 
-        (explained,) = explainers[name]().values()
+        (explained,) = captums(case, (name,))().values()
         metric = quantus.MaxSensitivity(
             nr_samples=case.samples, lower_bound=0.02, abs=False, normalise=False,
             disable_warnings=True,
@@ -339,10 +392,7 @@ def quantuses(case):
         )  # fmt: skip
         return explained
 
-    def run():
-        return {name: score(name) for name in FOUR}
-
-    return {"sensitivity": run}
+    return lambda: {name: score(name) for name in methods_of(task)}
 
 
 @dataclass(frozen=True)
@@ -350,16 +400,17 @@ class Contender:
     """Who does a task."""
 
     title: str
-    calls: object  # of a case: what it offers, by task
+    call: object  # of a case and a task: what is timed
     package: str = ""  # that must be installed; "" for none
     project: str = ""  # what pip calls it
+    offers: tuple[str, ...] = ()  # tasks; all of them if empty
 
     @property
     def missing(self):
         """Why it cannot take part, or ""."""
         if self.package and importlib.util.find_spec(self.package) is None:
             return f"{self.title} is left out: pip install {self.project}"
-        if self.calls is ours_fast and "fast" not in inspect.signature(cg.compare).parameters:
+        if self.call is ours_fast and "fast" not in inspect.signature(cg.compare).parameters:
             return f"{self.title} is left out: this version's compare has no fast=True"
         return ""
 
@@ -371,37 +422,44 @@ class Contender:
 
 CONTENDERS = {
     "bare": Contender("bare gradient", bare, "torch", "torch"),
+    "passes": Contender("passes alone", passes_alone, "torch", "torch", TASKS[len(SINGLE) :]),
     "ours": Contender("this package", ours),
-    "fast": Contender("this package, fast=True", ours_fast),
+    "fast": Contender("the same, fast=True", ours_fast),
     "captum": Contender("Captum", captums, "captum", "captum"),
-    "zennit": Contender("zennit", zennits, "zennit", "zennit"),
-    "grad_cam": Contender("pytorch-grad-cam", grad_cams, "pytorch_grad_cam", "grad-cam"),
-    "quantus": Contender("Quantus", quantuses, "quantus", "quantus"),
-}
+    "zennit": Contender(
+        "zennit", zennits, "zennit", "zennit", ("gradient", "deconvolution", "guided_backprop")
+    ),
+    "grad_cam": Contender(
+        "pytorch-grad-cam", grad_cams, "pytorch_grad_cam", "grad-cam",
+        ("guided_backprop", "grad_cam"),
+    ),
+    "quantus": Contender("Quantus", quantuses, "quantus", "quantus", ("sensitivity",)),
+}  # fmt: skip
+# where those take part that are slow: a network, a batch, a size
+ONLY = {"quantus": ("resnet18", 1, 64)}
 
 
-# What others than Captum and this package offer: for the estimate; their functions say it again
-OFFERS = {
-    "zennit": ("gradient", "deconvolution", "guided_backprop"),
-    "grad_cam": ("guided_backprop", "grad_cam"),
-    "quantus": ("sensitivity",),
-}
+def taking_part(task, cell=None):
+    """Return the names of those that offer a task, in a cell if one is given."""
+    return [
+        name
+        for name, one in CONTENDERS.items()
+        if not one.missing
+        and (not one.offers or task in one.offers)
+        and (name not in ONLY or ONLY[name] == cell)
+    ]
 
 
 def passes(contender, task, samples=SAMPLES):
     """Return about how many forward and backward passes of the batch a task takes."""
-    methods, metrics = METHODS[task], METRICS.get(task, ())
-    if contender in ("ours", "fast"):
-        forward, backward = 1, sum(name in methods for name in RULES) or 1
-        of_maps, scored = (forward, backward), 1
-    else:
-        twice = "guided_grad_cam" in methods and contender != "bare"
-        of_maps, scored = (len(methods) + twice,) * 2, len(methods)
+    methods, metrics = methods_of(task), METRICS.get(task, ())
     if contender == "bare":
         return 1, 1
-    forward, backward = of_maps
-    if "sensitivity_max" in metrics:
-        forward, backward = forward + samples * of_maps[0], backward + samples * of_maps[1]
-    if "infidelity" in metrics:
-        forward += samples * scored
-    return forward, backward
+    if contender in ("passes", "ours", "fast"):
+        down, up, scored = 1, sum(any(m in methods for m in served) for served in SERVED) or 1, 1
+    else:
+        scored = len(methods)
+        down = up = scored + ("guided_grad_cam" in methods)
+    of_sensitivity = samples * ("sensitivity_max" in metrics)
+    of_infidelity = samples * ("infidelity" in metrics)
+    return down + of_sensitivity * down + of_infidelity * scored, up + of_sensitivity * up

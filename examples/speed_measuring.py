@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 import torch
+from speed_contenders import CONTENDERS, references, worst_distance
 from torch.profiler import ProfilerActivity, profile
 
 AT_A_TIME = 0.005  # seconds that one reading of the clock covers at least
@@ -105,7 +106,7 @@ class Spread:
 
     def __str__(self):
         """Return the median, and the quartiles in brackets."""
-        return f"{self.middle:.2f} ({self.low:.2f}–{self.high:.2f})"  # noqa: RUF001
+        return f"{self.middle:.2f} ({self.low:.2f}–{self.high:.2f})"
 
 
 def spread(values):
@@ -122,6 +123,34 @@ def ratios(seconds, of):
     return [one / other for one, other in zip(seconds, of, strict=True)]
 
 
+def measure(case, task, names, settings, *, wanted=None, device="cpu", makers=CONTENDERS):
+    """Time a task by several contenders, and tell how far from right they are.
+
+    Args:
+        case: Network and batch.
+        task: One of the tasks, or a tuple of methods.
+        names: Who takes part.
+        settings: How many rounds.
+        wanted: The maps of the reference. Default: they are computed.
+        device: Where the network is.
+        makers: The contenders by name.
+
+    Returns:
+        By contender: ``seconds`` of each round, ``bytes`` at most, ``distance`` of its worst map
+        from the reference.
+    """
+    calls = {name: makers[name].call(case, task) for name in names}
+    found = {}
+    with quiet():
+        wanted = references(case) if wanted is None else wanted
+        for name, call in calls.items():
+            distance = worst_distance(call(), wanted)
+            found[name] = {"distance": distance, "bytes": peak_bytes(call, device)}
+    for name, seconds in interleaved(calls, settings, device).items():
+        found[name]["seconds"] = seconds
+    return found
+
+
 class Journal:
     """Finished cells, one line of JSON each: what was written before is not measured again."""
 
@@ -136,14 +165,13 @@ class Journal:
                 f"delete it\n  there: {lines[0]}\n  now:   {run}"
             )
         self.cells = {tuple(line["key"]): line["found"] for line in lines[1:]}
-        with self.file.open("w", encoding="utf-8") as file:
-            for line in lines or [run]:
-                file.write(json.dumps(line) + "\n")
+        whole = "".join(json.dumps(line) + "\n" for line in lines or [run])
+        self.file.write_text(whole, encoding="utf-8")
 
     def get(self, key, measure):
         """Return what was found of a cell, measured now if it was not before."""
         if key not in self.cells:
             self.cells[key] = measure()
-            with self.file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"key": key, "found": self.cells[key]}) + "\n")
+            with self.file.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps({"key": key, "found": self.cells[key]}) + "\n")
         return self.cells[key]
