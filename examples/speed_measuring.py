@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 import warnings
 from contextlib import contextmanager
@@ -35,6 +36,19 @@ def quiet():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def silent():
+    """Leave out what C++ writes to standard error: the profiler says that it starts and stops."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def wait(device="cpu"):
@@ -86,7 +100,8 @@ def peak_bytes(call, device="cpu"):
         torch.cuda.reset_peak_memory_stats(device)
         call()
         return torch.cuda.max_memory_allocated(device) - before
-    with quiet(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+    watched = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+    with quiet(), silent(), watched as found:
         call()
     events = [e for e in found.profiler.kineto_results.events() if e.name() == "[memory]"]
     now = peak = 0

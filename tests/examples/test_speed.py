@@ -46,13 +46,13 @@ def cells(case):
         names = [
             n for n in ("bare", "passes", "ours", "captum") if n in contenders.taking_part(task)
         ]
-        found[*KEY, task] = measuring.measure(case, task, names, ONE)
+        found[(*KEY, task)] = measuring.measure(case, task, names, ONE)
     return found
 
 
 def test_maps_are_right_and_those_of_who_looks_for_modules_are_marked(cells):
     for task in contenders.TASKS:
-        found = cells[*KEY, task]
+        found = cells[(*KEY, task)]
         assert report.is_right("ours", found["ours"]), task
         # F.relu is no module: what Captum calls deconvolution and guided backprop is the gradient
         no_rule = task in ("gradient", "input_x_gradient", "grad_cam")
@@ -149,17 +149,14 @@ def test_who_is_not_installed_is_said_and_left_out(monkeypatch):
     assert not contenders.CONTENDERS["captum"].missing
 
 
-def test_passes_are_those_that_are_counted(case):
-    """The passes alone take the passes that the estimate counts, and no more."""
-    for task in contenders.CONTENDERS["passes"].offers:
-        runs = []
-        handle = case.model.register_forward_pre_hook(
-            lambda module, given: runs.append(len(given[0]))
-        )
-        contenders.passes_alone(case, task)()
-        handle.remove()
-        forward, _ = contenders.passes("passes", task, case.samples)
-        assert sum(runs) == forward * len(case.x)
+@pytest.mark.parametrize("task", contenders.CONTENDERS["passes"].offers)
+def test_passes_alone_are_those_that_are_counted(case, task):
+    runs = []
+    handle = case.model.register_forward_pre_hook(lambda module, given: runs.append(len(given[0])))
+    contenders.passes_alone(case, task)()
+    handle.remove()
+    forward, _ = contenders.passes("passes", task, case.samples)
+    assert sum(runs) == forward * len(case.x)
 
 
 def test_peaks_are_counted_in_bytes():
