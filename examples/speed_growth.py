@@ -98,40 +98,49 @@ def _depth(depth):
 
 
 def _methods(count):
-    return measure(_resnet(8), SINGLE[:count], _among("bare", "passes", "ours", "captum"), FEW)
+    return measure(
+        _resnet(8), SINGLE[:count], _among("bare", "passes", "ours", "fast", "captum"), FEW
+    )
 
 
 def _samples(samples):
     settings = FEW if samples <= 100 else replace(FEW, least=1, most=1)
     case = replace(_stack(4), samples=samples)
-    return measure(case, "metrics", _among("bare", "passes", "ours", "captum"), settings)
+    return measure(case, "metrics", _among("passes", "ours", "captum"), settings)
 
 
 def _fast(name):
     """Return by how much scores change under fast=True, beside how exact they are."""
     model, x = contenders.network(name), contenders.noise(4, 64)
     case = contenders.case(model, LAYERS[name], x)
+    scored = (*METRICS["metrics"], "sensitivity_mean")  # a maximum has no standard error
     exact, fast = (
         cg.compare(
-            model, x, case.target, methods=contenders.FOUR, layer=case.layer,
-            metrics=METRICS["metrics"], **options,
+            model, x, case.target, methods=contenders.FOUR, layer=case.layer, metrics=scored,
+            **options,
         )
         for options in ({}, {"fast": True})
     )  # fmt: skip
-    shares = {name: [] for name in METRICS["metrics"]}
-    largest = dict.fromkeys(shares, 0.0)
+    relative, beside = dict.fromkeys(scored, 0.0), {}
     for one, other in zip(exact.rows, fast.rows, strict=True):
         if one.value is None or other.value is None:
             continue
         change = abs(one.value - other.value)
-        largest[one.metric] = max(largest[one.metric], change / max(abs(one.value), 1e-12))
+        share = change / max(abs(one.value), 1e-12)
+        relative[one.metric] = max(relative[one.metric], share)
+        error = one.standard_error
         if one.interval_low is not None:
-            half = (one.interval_high - one.interval_low) / 2
-            shares[one.metric].append(change / max(half, 1e-12))
-    maps = {method: contenders.distance(fast.maps[method], exact.maps[method])
-            for method in exact.maps}  # fmt: skip
-    beside = {name: max(found, default=None) for name, found in shares.items()}
-    return {"maps": maps, "largest change": largest, "in half-widths of the interval": beside}
+            error = (one.interval_high - one.interval_low) / 2
+        if error:
+            beside[one.metric] = max(beside.get(one.metric, 0.0), change / error)
+    distances = {
+        name: contenders.distance(fast.maps[name], wanted) for name, wanted in exact.maps.items()
+    }
+    return {
+        "maps": distances,
+        "scores, the largest change as a share": relative,
+        "in standard errors, or half-widths of the interval": beside,
+    }
 
 
 def throughput(images, size, processes, rounds):

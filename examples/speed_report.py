@@ -85,8 +85,11 @@ def line(task, found):
 
 def short(found):
     """Return what a step of growth shows on the terminal."""
-    if "maps" in found:
-        return "; ".join(f"{name} {numbers}" for name, numbers in found.items())
+    if "maps" in found:  # what fast=True changes
+        return "; ".join(
+            f"{what}: " + ", ".join(f"{name} {number:.1g}" for name, number in numbers.items())
+            for what, numbers in found.items()
+        )
     timed = {name: one for name, one in found.items() if isinstance(one, dict)}
     return ", ".join(
         f"{name} {1000 * median(one['seconds']):.1f} ms" for name, one in timed.items()
@@ -104,16 +107,16 @@ def cells_of(cells, task):
 
 
 def summary(cells, task, name, of="bare"):
-    """Return the median over cells of a contender's ratio, and on which networks it is wrong.
+    """Return the spread over cells of a contender's ratio, and on which networks it is wrong.
 
-    The median is that of the cells where it is right, if there is one.
+    It is that of the cells where it is right, if there is one; and last comes of how many networks.
     """
     both = {key: one for key, one in cells_of(cells, task).items() if name in one and of in one}
     if not both:
         return None, [], 0
     wrong = {key for key, one in both.items() if not is_right(name, one[name])}
     asked = {key: one for key, one in both.items() if key not in wrong} or both
-    middle = median(to_bare(one, name, of).middle for one in asked.values())
+    middle = spread(to_bare(one, name, of).middle for one in asked.values())
     networks = {key[0] for key in both}
     return middle, sorted({key[0] for key in wrong}), len(networks)
 
@@ -123,8 +126,8 @@ def _cell(cells, task, name):
     if middle is None:
         return "-"
     if len(wrong) == networks:
-        return f"{middle:.2f} WRONG"
-    return f"{middle:.2f}" + (f", WRONG on {len(wrong)} of {networks}" if wrong else "")
+        return f"{middle} WRONG"
+    return f"{middle}" + (f", WRONG on {len(wrong)} of {networks}" if wrong else "")
 
 
 def _row(values):
@@ -132,7 +135,7 @@ def _row(values):
 
 
 def table(cells):
-    """Return the table of examples/README.md: tasks by contenders, medians over all cells."""
+    """Return the table of examples/README.md: tasks by contenders, the spread over all cells."""
     rows = [
         _row(["in gradients of the same model and batch", *(CONTENDERS[n].title for n in SHOWN)]),
         _row(["---"] * (len(SHOWN) + 1)),
@@ -150,8 +153,13 @@ def table(cells):
     return "\n".join(rows)
 
 
-def details(cells):
-    """Return a table for each task: cells by contenders, with spread, and peaks of memory."""
+def details(cells, *, absolute=False):
+    """Return a table for each task: cells by contenders, with spread, and peaks of memory.
+
+    Args:
+        cells: What was found.
+        absolute: Show milliseconds too.
+    """
     parts = []
     for task in TASKS:
         of_task = cells_of(cells, task)
@@ -162,20 +170,23 @@ def details(cells):
         parts += [f"\n## {title(task).capitalize()}\n", _row(head), _row(["---"] * len(head))]
         for key, found in of_task.items():
             own = f"{1000 * median(found['bare']['seconds']):.1f} ms"
-            numbers = [
-                f"{to_bare(found, name)}{mark(name, found[name])}" if name in found else "-"
-                for name in names
-            ]
+            numbers = [_shown(found, name, absolute=absolute) for name in names]
             parts.append(_row([", ".join(map(str, key)), own, *numbers]))
-        peaks = [f"{CONTENDERS[name].title} {_peak(of_task, name):.2f}" for name in names
-                 if name in CONTENDERS and _peak(of_task, name)]  # fmt: skip
+        peaks = [f"{CONTENDERS[name].title} {_peak(of_task, name):.2f}" for name in names]
         parts.append(f"\nPeak of memory, in the gradient's (median): {', '.join(peaks)}.")
     return "\n".join(parts)
 
 
+def _shown(found, name, *, absolute):
+    if name not in found:
+        return "-"
+    own = f"{1000 * median(found[name]['seconds']):.2f} ms, " if absolute else ""
+    return f"{own}{to_bare(found, name)}{mark(name, found[name])}"
+
+
 def _peak(of_task, name):
-    found = [one[name]["bytes"] / one["bare"]["bytes"] for one in of_task.values() if name in one]
-    return median(found) if found else None
+    found = [one for one in of_task.values() if name in one]
+    return median(one[name]["bytes"] / one["bare"]["bytes"] for one in found)
 
 
 def goals(cells):
@@ -190,12 +201,12 @@ def goals(cells):
         found.append((text, number, ">=" if least else "<=", limit, met))
 
     for task in GUIDED:
-        add(f"{title(task)}, in gradients", summary(cells, task, "ours")[0], 1.02)
+        add(f"{title(task)}, in gradients", _middle(cells, task), 1.02)
         add(f"{title(task)}, in Captum's time, where Captum is right", _beside(cells, task), 1.0)
     tiny = cells.get(("tiny",), {})
     number = median(ratios(tiny["ours"], tiny["captum"])) if "captum" in tiny else None
     add("a call on a tiny network, in Captum's time", number, 1.0)
-    add("six methods, in gradients", summary(cells, "six", "ours")[0], 2.1)
+    add("six methods, in gradients", _middle(cells, "six"), 2.1)
     for name, task, limit, networks in (
         ("ours", "four", 2.3, LAYERS),
         ("ours", "metrics", 2.75, LAYERS),
@@ -221,6 +232,11 @@ def goals(cells):
             number = median(ratios(*(cells[key][n]["seconds"] for n in ("ours", "passes"))))
         add(f"benchmark in {key[1]} process(es), in the time of its passes", number, 1.1)
     return found
+
+
+def _middle(cells, task):
+    found, _, _ = summary(cells, task, "ours")
+    return found and found.middle
 
 
 def _beside(cells, task):
@@ -292,6 +308,8 @@ def draw(cells, file):
             axes.set_xscale("log", base=10 if asked == "samples" else 2)
             axes.set_xticks(sizes, map(str, sizes))
             axes.minorticks_off()
+        else:
+            axes.set_xticks(sizes)
         if kind in ("samples", "depth"):
             axes.set_yscale("log")
         else:
@@ -321,7 +339,8 @@ def write(folder, run, cells):
     changes = {key[1]: found for key, found in cells.items() if key[0] == "fast"}
     fast = "".join(f"\n* {name}: {short(found)}" for name, found in changes.items())
     fast = f"\n## What fast=True changes\n{fast}\n" if fast else ""
-    page = f"{head}{where}\n{small}\n\n## Goals\n\n{said}\n{fast}{details(cells)}\n"
+    page = f"{head}{where}\n{small}\n\n## Goals\n\n{said}\n{fast}"
+    page += details(cells, absolute=run["device"] != "cpu") + "\n"
     if any(key[0] == "batch" for key in cells):
         draw(cells, folder / "speed.png")
         page += "\n## Growth\n\n![how the cost grows](speed.png)\n"

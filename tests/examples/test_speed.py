@@ -8,6 +8,8 @@ import torch
 from places import ROOT
 from torch import nn
 
+import captum_guided_ext as cg
+
 sys.path.insert(0, str(ROOT / "examples"))
 import speed
 import speed_contenders as contenders
@@ -127,8 +129,9 @@ def test_networks_on_which_a_contender_is_wrong_do_not_set_its_speed():
         ("resnet18", 1, 64, "gradient"): cell(2.0, 0.0),
         ("vgg16", 1, 64, "gradient"): cell(0.1, 1.0),
     }
-    assert report.summary(cells, "gradient", "ours") == (2.0, ["vgg16"], 2)
-    assert "2.00, WRONG on 1 of 2" in report.table(cells)
+    found, wrong, networks = report.summary(cells, "gradient", "ours")
+    assert (found.middle, wrong, networks) == (2.0, ["vgg16"], 2)
+    assert "2.00 (2.00–2.00), WRONG on 1 of 2" in report.table(cells)
 
 
 def test_goals_are_met_or_not_by_their_numbers(cells):
@@ -204,6 +207,8 @@ def test_it_says_how_long_it_takes_and_writes_everything(tmp_path, monkeypatch, 
     monkeypatch.setattr(growth, "FEW", ONE)
     monkeypatch.setattr(speed, "Settings", lambda: ONE)
     monkeypatch.setattr(speed, "QUICK", ONE)
+    gone = contenders.Contender("Gone", contenders.bare, "no_such_package", "no-such-package")
+    monkeypatch.setitem(contenders.CONTENDERS, "zennit", gone)
     speed.main(["--output", str(tmp_path), "--estimate"])
     assert "2 of 2 cells and 1 of 1 steps of growth are to be measured: about " in (
         capsys.readouterr().out
@@ -211,6 +216,7 @@ def test_it_says_how_long_it_takes_and_writes_everything(tmp_path, monkeypatch, 
     assert not (tmp_path / "speed.md").exists()
     speed.main(["--output", str(tmp_path)])
     out = capsys.readouterr().out
+    assert "Gone is left out: pip install no-such-package\n" in out
     assert "resnet18, batch 1, 8 pixels: four methods, in gradients of " in out
     page = (tmp_path / "speed.md").read_text(encoding="utf-8")
     assert (tmp_path / "table.md").read_text(encoding="utf-8") in page
@@ -243,3 +249,23 @@ def test_the_figure_marks_what_is_wrong(tmp_path, monkeypatch):
     report.draw(cells, tmp_path / "speed.png")
     assert drawn == [("this package", "o-"), ("Captum (WRONG)", "x--")]
     assert (tmp_path / "speed.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("step", [0.0, 0.01])
+def test_what_fast_changes_is_shown_beside_how_exact_scores_are(monkeypatch, step):
+    compare = cg.compare
+
+    def faster(model, x, *args, fast=False, **options):
+        return compare(model, x + fast * step, *args, **options)
+
+    monkeypatch.setattr(cg, "compare", faster)
+    monkeypatch.setattr(contenders, "network", lambda name: Small().eval())
+    monkeypatch.setattr(growth, "LAYERS", {"small": "second"})
+    assert not contenders.CONTENDERS["fast"].missing
+    maps, relative, beside = growth._fast("small").values()
+    assert set(maps) == set(contenders.FOUR)
+    assert set(relative) == {"infidelity", "sensitivity_max", "sensitivity_mean"}
+    assert beside.keys() == {"infidelity", "sensitivity_mean"}
+    for numbers in (maps, relative, beside):
+        assert (max(numbers.values()) > 0) is (step > 0)
+    assert "infidelity" in report.short({"maps": maps, "scores": relative})
