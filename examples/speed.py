@@ -1,7 +1,7 @@
 """How fast maps and their scores are: beside one gradient, and beside other packages.
 
 ``python examples/speed.py`` says how long it will take, and times the tasks of
-``speed_contenders.py`` on five networks. Contenders take turns in one process; what is shown are
+``speed_cases.py`` on five networks. Contenders take turns in one process; what is shown are
 medians of ratios, round by round, to the bare gradient of the same model and batch. Maps are
 compared with the reference of the tests: the speed of a wrong one is marked. Then how the cost
 grows (``speed_growth.py``). It writes ``speed.md``, ``table.md``, ``speed.json`` and ``speed.png``,
@@ -15,11 +15,12 @@ from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
 
-import speed_contenders as contenders
+import speed_cases as cases
 import speed_growth as growth
 import speed_report as report
 import torch
-from speed_contenders import CONTENDERS, LARGE, LAYERS, METRICS, ONLY, SINGLE, TASKS, taking_part
+from speed_cases import LARGE, LAYERS, METRICS, SINGLE, TASKS
+from speed_contenders import CONTENDERS, ONLY, passes, taking_part
 from speed_measuring import Journal, Settings, interleaved, measure, quiet, seconds_of
 from torch import nn
 
@@ -47,7 +48,7 @@ def tiny(settings):
     """Return the seconds of a call on a network that costs next to nothing."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)).eval()
-    case = contenders.Case(model, "1", torch.randn(4, 8), 0)
+    case = cases.Case(model, "1", torch.randn(4, 8), 0)
     names = [name for name in taking_part("guided_backprop") if name not in ("fast", "grad_cam")]
     calls = {name: CONTENDERS[name].call(case, "guided_backprop") for name in names}
     with quiet():
@@ -60,7 +61,7 @@ def estimate(todo, steps, settings, device="cpu"):
     """Return about how many seconds cells and steps take, from one forward pass of each network."""
     forward, total = {}, 0.0
     for name, size in {("resnet18", 64)} | {(name, size) for name, _, size, _ in todo}:
-        model, x = contenders.network(name, device), contenders.noise(1, size, device)
+        model, x = cases.network(name, device), cases.noise(1, size, device)
         with torch.no_grad():
             model(x)
             call = partial(model, x)
@@ -68,8 +69,8 @@ def estimate(todo, steps, settings, device="cpu"):
     for name, batch, size, task in todo:
         each = []
         for who in taking_part(task, (name, batch, size)):
-            down, up = contenders.passes(who, task)
-            each.append(batch * forward[name, size] * (down + contenders.BACKWARD * up))
+            down, up = passes(who, task)
+            each.append(batch * forward[name, size] * (down + cases.BACKWARD * up))
         # a call to warm up and to check, one for its memory, one to count the rounds
         total += (3 + settings.rounds(max(each))) * sum(each)
     return total + forward["resnet18", 64] * sum(step.passes for step in steps)
@@ -135,9 +136,9 @@ def main(words=None):
 
 def _prepared(name, batch, size, device):
     """Return a network and a batch, and its maps by the reference; kept for the next task."""
-    model = contenders.network(name, device)
-    case = contenders.case(model, LAYERS[name], contenders.noise(batch, size, device))
-    return case, contenders.references(case)
+    model = cases.network(name, device)
+    case = cases.case(model, LAYERS[name], cases.noise(batch, size, device))
+    return case, cases.references(case)
 
 
 def _measured(cell, prepared, settings, device):

@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import speed_contenders as contenders
+import speed_cases as cases
 import torch
-from speed_contenders import CONTENDERS, LAYERS, METRICS, SINGLE, Case
+from speed_cases import LAYERS, METRICS, SINGLE, Case
+from speed_contenders import CONTENDERS, passes_alone
 from speed_measuring import Settings, measure, quiet
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -71,8 +72,8 @@ def _among(*names):
 
 
 def _resnet(batch, size=64):
-    model = contenders.network("resnet18")
-    return contenders.case(model, LAYERS["resnet18"], contenders.noise(batch, size))
+    model = cases.network("resnet18")
+    return cases.case(model, LAYERS["resnet18"], cases.noise(batch, size))
 
 
 def _stack(depth, channels=16, size=32):
@@ -84,7 +85,7 @@ def _stack(depth, channels=16, size=32):
         nn.init.kaiming_normal_(layers[-2].weight, nonlinearity="relu")
     end = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10)]
     model = nn.Sequential(*layers, *end).eval()
-    return contenders.case(model, str(len(layers) - 1), contenders.noise(1, size))
+    return cases.case(model, str(len(layers) - 1), cases.noise(1, size))
 
 
 def _batch(batch):
@@ -111,12 +112,12 @@ def _samples(samples):
 
 def _fast(name):
     """Return by how much scores change under fast=True, beside how exact they are."""
-    model, x = contenders.network(name), contenders.noise(4, 64)
-    case = contenders.case(model, LAYERS[name], x)
+    model, x = cases.network(name), cases.noise(4, 64)
+    case = cases.case(model, LAYERS[name], x)
     scored = (*METRICS["metrics"], "sensitivity_mean")  # a maximum has no standard error
     exact, fast = (
         cg.compare(
-            model, x, case.target, methods=contenders.FOUR, layer=case.layer, metrics=scored,
+            model, x, case.target, methods=cases.FOUR, layer=case.layer, metrics=scored,
             **options,
         )
         for options in ({}, {"fast": True})
@@ -134,7 +135,7 @@ def _fast(name):
         if error:
             beside[one.metric] = max(beside.get(one.metric, 0.0), change / error)
     distances = {
-        name: contenders.distance(fast.maps[name], wanted) for name, wanted in exact.maps.items()
+        name: cases.distance(fast.maps[name], wanted) for name, wanted in exact.maps.items()
     }
     return {
         "maps": distances,
@@ -170,8 +171,8 @@ def main():
         parser.add_argument(name, type=int)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    model = contenders.network("resnet18")
-    inputs = contenders.noise(given.images, given.size)
+    model = cases.network("resnet18")
+    inputs = cases.noise(given.images, given.size)
     data = TensorDataset(inputs, torch.zeros(given.images).int())
     case = Case(model, LAYERS["resnet18"], inputs[:BATCH], 0, most=MOST)
     with tempfile.TemporaryDirectory() as folder, quiet():
@@ -179,8 +180,7 @@ def main():
         _benchmark_once(case, TensorDataset(*data[:1]), shared / "warm")
         rank, size = _process()
         batches = [
-            contenders.passes_alone(replace(case, x=x), "six_scored")
-            for x in inputs.split(BATCH)[rank::size]
+            passes_alone(replace(case, x=x), "six_scored") for x in inputs.split(BATCH)[rank::size]
         ]
         found = {"ours": {"seconds": []}, "passes": {"seconds": []}}
         for one in range(given.rounds):

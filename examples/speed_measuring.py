@@ -11,7 +11,8 @@ from pathlib import Path
 from statistics import median, quantiles
 
 import torch
-from speed_contenders import CONTENDERS, references, worst_distance
+from speed_cases import references, worst_distance
+from speed_contenders import CONTENDERS
 from torch.profiler import ProfilerActivity, profile
 
 AT_A_TIME = 0.005  # seconds that one reading of the clock covers at least

@@ -12,7 +12,9 @@ import captum_guided_ext as cg
 
 sys.path.insert(0, str(ROOT / "examples"))
 import speed
+import speed_cases as cases
 import speed_contenders as contenders
+import speed_figure as figure
 import speed_growth as growth
 import speed_measuring as measuring
 import speed_report as report
@@ -37,14 +39,14 @@ class Small(nn.Module):
 
 @pytest.fixture(scope="module")
 def case():
-    return contenders.case(Small().eval(), "second", contenders.noise(2, 8), samples=2)
+    return cases.case(Small().eval(), "second", cases.noise(2, 8), samples=2)
 
 
 @pytest.fixture(scope="module")
 def cells(case):
     """One round of each task, by those that the tests need."""
     found = {("tiny",): {"bare": [1.0], "ours": [2.0], "captum": [4.0]}}
-    for task in contenders.TASKS:
+    for task in cases.TASKS:
         names = [
             n for n in ("bare", "passes", "ours", "captum") if n in contenders.taking_part(task)
         ]
@@ -53,7 +55,7 @@ def cells(case):
 
 
 def test_maps_are_right_and_those_of_who_looks_for_modules_are_marked(cells):
-    for task in contenders.TASKS:
+    for task in cases.TASKS:
         found = cells[(*KEY, task)]
         assert report.is_right("ours", found["ours"]), task
         # F.relu is no module: what Captum calls deconvolution and guided backprop is the gradient
@@ -86,8 +88,8 @@ def test_a_wrong_map_is_marked_wherever_it_is_shown(case):
 
 
 def test_a_map_of_another_shape_is_wrong():
-    assert contenders.distance(torch.zeros(2, 3), torch.zeros(3, 2)) == float("inf")
-    assert contenders.distance(torch.full((2,), float("nan")), torch.ones(2)) != 0
+    assert cases.distance(torch.zeros(2, 3), torch.zeros(3, 2)) == float("inf")
+    assert cases.distance(torch.full((2,), float("nan")), torch.ones(2)) != 0
     assert not report.is_right("ours", {"distance": float("nan")})
 
 
@@ -97,17 +99,17 @@ def test_the_others_are_right_where_rectifiers_are_modules_used_once(name):
     if contender.missing:
         pytest.skip(contender.missing)
     case = growth._stack(3, size=8)
-    wanted = contenders.references(case)
+    wanted = cases.references(case)
     for task in contender.offers:
         with measuring.quiet():
             maps = contender.call(case, task)()
-        assert contenders.worst_distance(maps, wanted) < contenders.RIGHT
+        assert cases.worst_distance(maps, wanted) < cases.RIGHT
 
 
 def test_the_table_has_a_row_for_each_task(cells):
     lines = report.table(cells).splitlines()
     assert [line.split(" | ")[0][2:] for line in lines[2:-1]] == [
-        *(name.replace("_", " ") for name in contenders.SINGLE),
+        *(name.replace("_", " ") for name in cases.SINGLE),
         "four methods", "six methods", "sensitivity of the four",
         "infidelity and sensitivity of the four",
     ]  # fmt: skip
@@ -197,7 +199,7 @@ def test_a_run_goes_on_where_it_was_stopped(tmp_path):
 
 
 def test_it_says_how_long_it_takes_and_writes_everything(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(contenders, "network", lambda name, device="cpu": Small().eval())
+    monkeypatch.setattr(cases, "network", lambda name, device="cpu": Small().eval())
     monkeypatch.setattr(speed, "LAYERS", {"resnet18": "second"})
     monkeypatch.setattr(
         speed, "cells", lambda **_: [("resnet18", 1, 8, "four"), ("resnet18", 1, 8, "six")]
@@ -246,7 +248,7 @@ def test_the_figure_marks_what_is_wrong(tmp_path, monkeypatch):
         return plot(self, *args, **options)
 
     monkeypatch.setattr(Axes, "plot", seen)
-    report.draw(cells, tmp_path / "speed.png")
+    figure.draw(cells, tmp_path / "speed.png")
     assert drawn == [("this package", "o-"), ("Captum (WRONG)", "x--")]
     assert (tmp_path / "speed.png").stat().st_size > 1000
 
@@ -259,11 +261,11 @@ def test_what_fast_changes_is_shown_beside_how_exact_scores_are(monkeypatch, ste
         return compare(model, x + fast * step, *args, **options)
 
     monkeypatch.setattr(cg, "compare", faster)
-    monkeypatch.setattr(contenders, "network", lambda name: Small().eval())
+    monkeypatch.setattr(cases, "network", lambda name: Small().eval())
     monkeypatch.setattr(growth, "LAYERS", {"small": "second"})
     assert not contenders.CONTENDERS["fast"].missing
     maps, relative, beside = growth._fast("small").values()
-    assert set(maps) == set(contenders.FOUR)
+    assert set(maps) == set(cases.FOUR)
     assert set(relative) == {"infidelity", "sensitivity_max", "sensitivity_mean"}
     assert beside.keys() == {"infidelity", "sensitivity_mean"}
     for numbers in (maps, relative, beside):
