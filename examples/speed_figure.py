@@ -27,6 +27,9 @@ def _plotted(kind, size, one):
 def draw(cells, file):
     """Draw what grows, a panel each."""
     from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.ticker import FuncFormatter, NullFormatter  # noqa: PLC0415
+
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
 
     figure = Figure(figsize=(10, 6), layout="constrained")
     for axes, (kind, across, up) in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
@@ -50,6 +53,8 @@ def draw(cells, file):
             axes.set_xticks(sizes)
         if kind in ("samples", "depth"):
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(plain)
+            axes.yaxis.set_minor_formatter(NullFormatter())
         else:
             axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)

@@ -50,7 +50,7 @@ def steps(*, quick=False):
     for count in (1, 3, 6) if quick else range(1, 7):
         found["methods", count] = Step(partial(_methods, count), 10 * 4 * (8 + 4 * count))
     # an image takes about 1 + 10 + 10 forward passes and 33 backward ones, twice
-    for images in (8, 32) if quick else (8, 32, 128, 512):
+    for images in (8, 16) if quick else (8, 32, 128, 512):
         rounds = 1 if quick or images > 100 else 3
         work = partial(throughput, images, 32, 1, rounds)
         found["images", images] = Step(work, 60 * images * (rounds + 0.5))

@@ -1,5 +1,6 @@
 """How ``speed.py`` measures: interleaved rounds, peaks of memory, and a journal of what is done."""
 
+import hashlib
 import json
 import math
 import os
@@ -14,6 +15,8 @@ import torch
 from speed_cases import references, worst_distance
 from speed_contenders import CONTENDERS
 from torch.profiler import ProfilerActivity, profile
+
+import captum_guided_ext as cg
 
 AT_A_TIME = 0.005  # seconds that one reading of the clock covers at least
 
@@ -91,25 +94,25 @@ def interleaved(calls, settings, device="cpu"):
 
 
 def peak_bytes(call, device="cpu"):
-    """Return the most bytes that tensors and operators took at once, beside what was there before.
+    """Return what a call returns, and the most bytes it took at once beside what was there before.
 
-    On a CPU it is what torch's allocator gave, event by event: the same at each run. What numpy
+    On a CPU that is what torch's allocator gave, event by event: the same at each run. What numpy
     takes is not seen, nor the scratchpads that oneDNN keeps for itself.
     """
     if torch.device(device).type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
-        call()
-        return torch.cuda.max_memory_allocated(device) - before
+        result = call()
+        return result, torch.cuda.max_memory_allocated(device) - before
     watched = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
     with quiet(), silent(), watched as found:
-        call()
+        result = call()
     events = [e for e in found.profiler.kineto_results.events() if e.name() == "[memory]"]
     now = peak = 0
     for event in sorted(events, key=lambda e: e.start_ns()):
         now += event.nbytes()
         peak = max(peak, now)
-    return peak
+    return result, peak
 
 
 @dataclass(frozen=True)
@@ -160,11 +163,21 @@ def measure(case, task, names, settings, *, wanted=None, device="cpu", makers=CO
     with quiet():
         wanted = references(case) if wanted is None else wanted
         for name, call in calls.items():
-            distance = worst_distance(call(), wanted)
-            found[name] = {"distance": distance, "bytes": peak_bytes(call, device)}
+            maps, peak = peak_bytes(call, device)
+            found[name] = {"distance": worst_distance(maps, wanted), "bytes": peak}
     for name, seconds in interleaved(calls, settings, device).items():
         found[name]["seconds"] = seconds
     return found
+
+
+def code():
+    """Return a digest of this package and these scripts: one's times are not those of another."""
+    here = Path(__file__).parent
+    files = [*Path(cg.__file__).parent.rglob("*.py"), *here.glob("speed*.py")]
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 class Journal:
@@ -177,8 +190,8 @@ class Journal:
         lines = [*map(json.loads, whole[: whole.rfind("\n") + 1].splitlines())]  # not a torn one
         if lines and lines[0] != run:
             raise SystemExit(
-                f"{self.file} holds a run of other settings or versions: give another --output, or "
-                f"delete it\n  there: {lines[0]}\n  now:   {run}"
+                f"{self.file} holds a run of other settings, versions or code: give another "
+                f"--output, or delete it\n  there: {lines[0]}\n  now:   {run}"
             )
         self.cells = {tuple(line["key"]): line["found"] for line in lines[1:]}
         whole = "".join(json.dumps(line) + "\n" for line in lines or [run])

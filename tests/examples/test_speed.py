@@ -138,12 +138,31 @@ def test_networks_on_which_a_contender_is_wrong_do_not_set_its_speed():
 
 def test_goals_are_met_or_not_by_their_numbers(cells):
     said = report.goal_lines(cells)
-    assert "a call on a tiny network, in Captum's time (<= 1.0): 0.50, met" in said
+    assert "a call on a tiny network, in Captum's time (<= 1.0): 0.500, met" in said
     slow = cells | {("tiny",): {"bare": [1.0], "ours": [4.5], "captum": [3.0]}}
-    assert "a call on a tiny network, in Captum's time (<= 1.0): 1.50, not met" in (
+    assert "a call on a tiny network, in Captum's time (<= 1.0): 1.500, not met" in (
         report.goal_lines(slow)
     )
     assert any(line.endswith("(<= 1.1): not measured") for line in said)
+
+
+def test_no_slower_within_the_spread_is_met_by_the_lower_quartile():
+    def said(*ours):
+        one = {"distance": 0.0, "bytes": 1}
+        found = {"captum": one | {"seconds": [1.0] * 3}, "ours": one | {"seconds": [*ours]}}
+        cells = {("vgg16", 1, 64, "deconvolution"): found | {"bare": found["captum"]}}
+        return report.goal_lines(cells)[1]
+
+    assert said(0.9, 1.05, 1.1).endswith("within the spread (<= 1.0): 1.05 (0.98–1.08), met")
+    assert said(1.01, 1.05, 1.1).endswith("(<= 1.0): 1.05 (1.03–1.08), not met")
+
+
+def test_code_that_was_changed_has_another_digest(tmp_path, monkeypatch):
+    assert measuring.code() == measuring.code()
+    before = measuring.code()
+    (tmp_path / "speed.py").write_text("changed")
+    monkeypatch.setattr(measuring, "__file__", str(tmp_path / "speed_measuring.py"))
+    assert measuring.code() != before
 
 
 def test_who_is_not_installed_is_said_and_left_out(monkeypatch):
@@ -171,7 +190,7 @@ def test_peaks_are_counted_in_bytes():
         kept = torch.empty(500, dtype=torch.float64), torch.empty(250, dtype=torch.float32)
         return [one.shape for one in kept]
 
-    assert measuring.peak_bytes(work) == 5000
+    assert measuring.peak_bytes(work) == ([(500,), (250,)], 5000)
 
 
 def test_contenders_take_turns():
@@ -194,7 +213,7 @@ def test_a_run_goes_on_where_it_was_stopped(tmp_path):
     assert again.get(("a", 1), lambda: 6) == 5
     assert again.get(("b",), lambda: 7) == 7
     assert len((tmp_path / "cells.jsonl").read_text().splitlines()) == 3
-    with pytest.raises(SystemExit, match="other settings or versions: give another --output"):
+    with pytest.raises(SystemExit, match="other settings, versions or code: give another --output"):
         measuring.Journal(tmp_path / "cells.jsonl", {"threads": 2})
 
 
