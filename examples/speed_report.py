@@ -167,7 +167,9 @@ def details(cells, *, absolute=False):
             numbers = [_shown(found, name, absolute=absolute) for name in names]
             parts.append(_row([", ".join(map(str, key)), own, *numbers]))
         peaks = [f"{CONTENDERS[name].title} {_peak(of_task, name):.2f}" for name in names]
-        parts.append(f"\nPeak of memory in the first call, in the gradient's (median): {', '.join(peaks)}.")
+        parts.append(
+            f"\nPeak of memory in the first call, in the gradient's (median): {', '.join(peaks)}."
+        )
     return "\n".join(parts)
 
 
