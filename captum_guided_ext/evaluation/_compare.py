@@ -81,11 +81,12 @@ def compare(
             Default: ten of each example.
         fast: Compute on a copy of the network that takes less time: in evaluation mode, a batch
             norm is folded into the convolution (or linear layer) in front of it where nothing else
-            uses that; and on a CPU pictures have their channels last. The network stays as it is,
-            and its copy shares all other weights. Outputs are within 1e-4 of the largest, which is
-            checked on these inputs by one forward pass more; but where a gate is at its edge, it
-            flips, and a map changes. Methods that are objects or functions run what they were made
-            with, and weights are randomised in an exact copy. Default: False.
+            uses that; and on a CPU pictures, and kernels larger than 1 x 1, have their channels
+            last. The network stays as it is, and its copy shares all other weights. Outputs are
+            within 1e-4 of the largest, which is checked on these inputs by one forward pass more;
+            but where a gate is at its edge, it flips, and a map changes. Methods that are objects
+            or functions run what they were made with, and weights are randomised in an exact copy.
+            Default: False.
         show_progress: Show progress bars on standard error. Default: False.
 
     Returns:

@@ -52,17 +52,22 @@ def net(*arguments, **named):
     return unlike(seeded(lambda: Net(*arguments, **named)))
 
 
+# How many batch norms are folded, and layers that are not the model's own: these, and convolutions
+# that look at more than one place.
 NETWORKS = {
-    "resnet18": 20,
-    "mobilenet_v2": 52,
-    "densenet121": 59,  # its first, and the second of each of 58 layers: others come before
-    "googlenet": 57,
-    "regnet_x_400mf": 71,
+    "resnet18": (20, 20),
+    "mobilenet_v2": (52, 52),
+    # Its first, and the second of each of 58 layers: others come before their convolution.
+    "densenet121": (59, 59 + 58),
+    "googlenet": (57, 57),
+    "regnet_x_400mf": (71, 71),
+    "vgg11": (0, 8),
 }
 
 
-@pytest.mark.parametrize(("name", "folded"), NETWORKS.items(), ids=NETWORKS)
-def test_torchvision_s_networks(name, folded):
+@pytest.mark.parametrize("name", NETWORKS)
+def test_torchvision_s_networks(name):
+    folded, own = NETWORKS[name]
     further = {"init_weights": False} if name == "googlenet" else {}
     model = unlike(seeded(lambda: torchvision.models.get_model(name, weights=None, **further)))
     x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -79,10 +84,10 @@ def test_torchvision_s_networks(name, folded):
     assert check.disagreement == pytest.approx(float(largest))
     assert 0 < check.disagreement < 1e-5
     assert same(before, state_of(model, x))
-    # What is not folded is the very same parameter; what is, is another.
+    # All others are the very same parameters.
     ours = dict(made.model.named_parameters())
     others = [name for name, one in model.named_parameters() if ours[name] is not one]
-    assert len({name.rpartition(".")[0] for name in others}) == folded
+    assert len({name.rpartition(".")[0] for name in others}) == own
     assert all(one.data_ptr() != dict(model.named_parameters())[n].data_ptr()
                for n, one in ours.items() if n in others)  # fmt: skip
 
@@ -149,7 +154,7 @@ def test_what_is_folded(build, x):
     assert same(before, state_of(model, x))
     theirs = dict(model.named_parameters(remove_duplicate=False))
     ours = made.model.named_parameters(remove_duplicate=False)
-    changed = {name for name, one in ours if one is not theirs.get(name)}
+    changed = {n for n, one in ours if n not in theirs or not torch.equal(one, theirs[n])}
     assert {name.rpartition(".")[2] for name in changed} == {"weight", "bias"}
     assert len(changed) == 2
 
@@ -254,9 +259,8 @@ def test_what_is_not_folded(build):
     assert made.folded == 0
     exact = reference(X).detach()
     torch.testing.assert_close(made.run((X,)), exact, rtol=1e-5, atol=1e-5)
-    parameters = {id(one) for one in model.parameters()}
-    if not isinstance(model, torch.jit.ScriptModule):
-        assert all(id(one) in parameters for one in made.model.parameters())
+    ours = dict(made.model.named_parameters())
+    assert all(torch.equal(ours[name], one) for name, one in model.named_parameters())
 
 
 def test_a_linear_layer_of_sequences_is_not_folded():
@@ -280,6 +284,15 @@ def test_what_has_to_keep_its_output(keep, folded):
     torch.testing.assert_close(outputs["copy"], outputs["model"], rtol=1e-5, atol=1e-5)
 
 
+def test_memory_that_is_used_again_is_not_taken_for_what_was_kept():
+    stages = [
+        [nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)] for _ in range(8)
+    ]
+    model = unlike(seeded(lambda: nn.Sequential(*[one for stage in stages for one in stage])))
+    made = checked_copy(model, (X,), keep=[model[1], model[2]])
+    assert made.folded == 8
+
+
 def test_buffers_are_the_copy_s_own():
     model = net()
     model.norm.train()
@@ -287,6 +300,29 @@ def test_buffers_are_the_copy_s_own():
     made = FastCopy(model, (X,))
     made.run((X,))
     assert same(before, state_of(model))
+
+
+def test_kernels_have_the_layout_of_the_pictures():
+    model = net(nn.Conv2d(3, 4, 3, padding=1), call=lambda m, x: m.twin(x) + m.other(m.conv(x)))
+    model.twin = nn.Conv2d(3, 4, 3, padding=1)
+    model.twin.weight = model.conv.weight
+    model.conv.weight.requires_grad_(requires_grad=False)
+    made = checked_copy(model, (X,)).model
+    assert made.conv.weight.is_contiguous(memory_format=torch.channels_last)
+    assert not model.conv.weight.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(made.conv.weight, model.conv.weight)
+    assert made.twin.weight is made.conv.weight  # once
+    assert not made.conv.weight.requires_grad
+    assert made.other.weight is model.other.weight  # 1 x 1
+    assert made.conv.bias is model.conv.bias
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_left_as_it_is(dtype):
+    model, x = net().to(dtype), X.to(dtype)
+    made = checked_copy(model, (x,))
+    assert (made.folded, made.channels_last) == (0, False)
+    assert torch.equal(made.run((x,)), model(x))
 
 
 class Reading(Net):
@@ -323,6 +359,14 @@ def test_the_tolerance_is_a_part_of_the_largest_output():
     assert check.disagreement == pytest.approx(0.9e-4, rel=0.01)
     with pytest.raises(ModelError, match=r"1\.1e-04 of its largest value apart, and 0\.0001 is"):
         made.check((X,), None, exact - 1.1e-4 * step)
+
+
+def test_outputs_that_are_zero():
+    model = net(call=lambda m, x: m.norm(m.conv(x)) * 0)
+    made = FastCopy(model, (X,))
+    assert made.check((X,), None, torch.zeros(2, 4))[0].disagreement == 0
+    with pytest.raises(ModelError, match="inf of its largest value apart"):
+        made.check((X,), None, torch.full((2, 4), 1e-30))
 
 
 def test_dropout_is_named():
