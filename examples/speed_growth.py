@@ -49,15 +49,15 @@ def steps(*, quick=False):
         found["depth", depth] = Step(partial(_depth, depth), 60 + 3 * depth)
     for count in (1, 3, 6) if quick else range(1, 7):
         found["methods", count] = Step(partial(_methods, count), 10 * 4 * (8 + 4 * count))
-    # an image takes about 1 + 10 + 10 forward passes and 33 backward ones, twice
+    # an image takes about 21 forward passes and 33 backward ones; a warm-up has eight
     for images in (8, 16) if quick else (8, 32, 128, 512):
         rounds = 1 if quick or images > 100 else 3
         work = partial(throughput, images, 32, 1, rounds)
-        found["images", images] = Step(work, 60 * images * (rounds + 0.5))
+        found["images", images] = Step(work, 30 * images * (2 * rounds + 1))
     for processes in (1, 2):
         images, rounds = (16, 1) if quick else (64, 3)
         work = partial(throughput, images, 64, processes, rounds)
-        found["processes", processes] = Step(work, 120 * images * (rounds + 0.5))
+        found["processes", processes] = Step(work, 60 * images * (2 * rounds + 1))
     for name in WITH_NORM if _has_fast() else ():
         found["fast", name] = Step(partial(_fast, name), 150)
     return found
