@@ -18,7 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import captum_guided_ext as cg
 
-LONG = 20.0  # seconds: what takes longer is called three times
+LONG = 10.0  # seconds: what takes longer is called three times
 AT_A_TIME = 0.005  # seconds that one reading of the clock covers at least
 
 
