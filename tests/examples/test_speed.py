@@ -183,6 +183,17 @@ def test_passes_alone_are_those_that_are_counted(case, task):
     assert sum(runs) == forward * len(case.x)
 
 
+def test_the_tiny_network_takes_one_pass_since_no_map_of_it_is_zero():
+    case, runs = speed.tiny_case(), []
+    assert (
+        cases.reference_gradient(case.model, case.x, "guided", target=case.target).any(dim=1).all()
+    )
+    handle = case.model.register_forward_pre_hook(lambda module, given: runs.append(1))
+    contenders.ours(case, "guided_backprop")()
+    handle.remove()
+    assert len(runs) == 1
+
+
 def test_peaks_are_counted_in_bytes():
     def work():
         first = torch.empty(1000, dtype=torch.float32)
