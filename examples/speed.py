@@ -126,7 +126,6 @@ def main(words=None):
         "python": platform.python_version(),
         "versions": {one.project or "captum-guided-ext": one.version for one in taking.values()},
         "code": code(),
-        "fast": "fast" in taking,
     }
     journal = Journal(given.output / "cells.jsonl", run)
     todo = cells(quick=given.quick, device=given.device)

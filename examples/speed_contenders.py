@@ -7,7 +7,6 @@ removing its hooks, and the passes.
 
 import importlib.metadata
 import importlib.util
-import inspect
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -246,8 +245,6 @@ class Contender:
         """Why it cannot take part, or ""."""
         if self.package and importlib.util.find_spec(self.package) is None:
             return f"{self.title} is left out: pip install {self.project}"
-        if self.call is ours_fast and "fast" not in inspect.signature(cg.compare).parameters:
-            return f"{self.title} is left out: this version's compare has no fast=True"
         return ""
 
     @property

@@ -58,13 +58,9 @@ def steps(*, quick=False):
         images, rounds = (16, 1) if quick else (64, 3)
         work = partial(throughput, images, 64, processes, rounds)
         found["processes", processes] = Step(work, 60 * images * (2 * rounds + 1))
-    for name in WITH_NORM if _has_fast() else ():
+    for name in WITH_NORM:
         found["fast", name] = Step(partial(_fast, name), 150)
     return found
-
-
-def _has_fast():
-    return not CONTENDERS["fast"].missing
 
 
 def _among(*names):

@@ -293,7 +293,6 @@ def test_what_fast_changes_is_shown_beside_how_exact_scores_are(monkeypatch, ste
     monkeypatch.setattr(cg, "compare", faster)
     monkeypatch.setattr(cases, "network", lambda name: Small().eval())
     monkeypatch.setattr(growth, "LAYERS", {"small": "second"})
-    assert not contenders.CONTENDERS["fast"].missing
     maps, relative, beside = growth._fast("small").values()
     assert set(maps) == set(cases.FOUR)
     assert set(relative) == {"infidelity", "sensitivity_max", "sensitivity_mean"}
