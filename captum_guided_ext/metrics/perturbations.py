@@ -320,16 +320,14 @@ class SquareRemoval(Perturbation):
         else:
             drawn = torch.randint(count, (len(x),), generator=generator, device=x.device)
             numbers = drawn.tolist()
-        removed = torch.zeros(len(x), *x.shape[-2:], dtype=torch.bool)
-        for mask, number in zip(removed, numbers, strict=True):
-            side, row, column = self.square(number, x.shape)
-            mask[row : row + side, column : column + side] = True
-        channels = (1,) * (x.dim() - 3)
-        where = removed.to(x.device).reshape(len(x), *channels, *x.shape[-2:])
         put: Tensor | float = self.baseline if baseline is None else baseline
-        if isinstance(put, Tensor):
-            put = put.to(x.dtype)
-        return torch.where(where, put, x)
+        whole = put.to(x.dtype).expand_as(x) if isinstance(put, Tensor) else None
+        made = x.clone()
+        for example, number in enumerate(numbers):
+            side, row, column = self.square(number, x.shape)
+            where = (example, ..., slice(row, row + side), slice(column, column + side))
+            made[where] = put if whole is None else whole[where]
+        return made
 
 
 def _noise_like(x: Tensor) -> Tensor:
