@@ -9,30 +9,23 @@ operations that use what each of them returns.
 from __future__ import annotations
 
 import copy
-from collections import Counter
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from captum_guided_ext import _captum
 from captum_guided_ext.autograd._checks import check_inputs
 from captum_guided_ext.autograd._eager import as_written
+from captum_guided_ext.autograd._folding import TYPES, Way, fold, watched
 from captum_guided_ext.autograd._outputs import check_output
 from captum_guided_ext.autograd._tensors import tensors_in
-from captum_guided_ext.autograd._uses import memory_of
 from captum_guided_ext.autograd._wrapped import inside, opened
 from captum_guided_ext.errors import ModelError, brief, is_lack_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-_AFFINE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-_TYPES = (torch.float32, torch.float64)  # a weight of half precision is rounded too coarsely
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _PICTURES = 4  # dimensions
 TOLERANCE = 1e-4
 """How far outputs may be apart, as a part of the largest magnitude in the batch."""
@@ -76,6 +69,7 @@ class FastCopy:
         inputs: A batch, on which the copy runs once.
         additional_forward_args: As in Captum.
         keep: Modules of the model whose outputs must stay what they are, as Grad-CAM's layer.
+        at_input: Their inputs, too. Default: False.
 
     Attributes:
         model: The copy.
@@ -94,6 +88,7 @@ class FastCopy:
         additional_forward_args: object = None,
         *,
         keep: Collection[nn.Module] = (),
+        at_input: bool = False,
     ) -> None:
         kind = self._kind = type(model).__name__
         if not isinstance(model, nn.Module):
@@ -105,6 +100,8 @@ class FastCopy:
         self._original = model
         inner = opened(model)
         self.memo: dict[int, Any] = {id(one): one for one in inner.parameters()}
+        # What a forward pass left on a module, an activation say, which torch does not copy.
+        self.memo |= {id(one): one.detach() for one in _left_behind(inner)}
         try:
             with torch.inference_mode(False), torch.no_grad():  # noqa: FBT003
                 self.model: nn.Module = copy.deepcopy(inner, self.memo)
@@ -115,35 +112,50 @@ class FastCopy:
                 f"fast=True computes on a copy of the network, and {kind} cannot be copied "
                 f"({brief(error)}): leave fast out"
             ) from error
-        if self.model is inner:
+        theirs = set(inner.modules())
+        if shared := [name for name, one in self.model.named_modules() if one in theirs]:
+            what = f"shares its {shared[0]}" if shared[0] else "is the network itself"
             raise ModelError(
-                f"fast=True computes on a copy of the network, and a deep copy of {kind} is the "
-                "network itself: leave fast out"
+                f"fast=True computes on a copy of the network, and a deep copy of {kind} {what}, "
+                "which is not to be changed: leave fast out"
             )
         wrapper: Any = model
         while wrapper is not inner:  # and who refers to a wrapper finds the copy
             self.memo[id(wrapper)] = self.model
             wrapper = inside(wrapper)
         self.channels_last = any(
-            x.dim() == _PICTURES and x.device.type == "cpu" and x.dtype in _TYPES for x in inputs
+            x.dim() == _PICTURES and x.device.type == "cpu" and x.dtype in TYPES for x in inputs
         )
         kept = [self.memo[id(one)] for one in keep if id(one) in self.memo]
+        self._at_input = at_input
         pairs = self._pairs(inputs, additional_forward_args, kept)
+        way = Way(kind)
         for layer, norm in pairs:
-            _fold(layer, norm, channels_last=self.channels_last)
+            fold(layer, norm, channels_last=self.channels_last)
+            way.lead(layer, norm)
+        if pairs:
+            nn.Module.register_forward_pre_hook(self.model, way.begin)
+            nn.Module.register_forward_hook(self.model, way.end)
         self.folded = len(pairs)
         if self.channels_last:
             _lay_kernels(self.model)
 
     def check(
-        self, inputs: tuple[Tensor, ...], additional_forward_args: object, output: Tensor
+        self,
+        inputs: tuple[Tensor, ...],
+        additional_forward_args: object,
+        output: Tensor,
+        exact: Tensor | None = None,
     ) -> tuple[FastCheck, Tensor]:
-        """Return how far an output of the copy is from the model's, and that: it runs once for it.
+        """Return how far an output of the copy is from the model's, and that.
+
+        The model runs once for it, unless its output is given.
 
         Raises:
             ModelError: if it is further than :data:`TOLERANCE`.
         """
-        exact = _output(self._original, inputs, additional_forward_args)
+        if exact is None:
+            exact = _output(self._original, inputs, additional_forward_args)
         found = _disagreement(output.detach(), exact)
         if not found <= TOLERANCE:
             raise ModelError(
@@ -167,23 +179,30 @@ class FastCopy:
             # A script refuses its own method of that name, and runs the hook all the same.
             hook = nn.Module.register_forward_pre_hook(self.model, _with_channels_last)
             try:
-                with _watched(self.model, kept) as watch:
-                    self.run(inputs, further)
-                return watch.pairs()
+                return self._seen(inputs, further, kept)
             except Exception as error:
                 if is_lack_of_memory(error):
                     raise
                 hook.remove()  # it asks for a view(), say, that only one layout allows
                 self.channels_last = False
         try:
-            with _watched(self.model, kept) as watch:
-                self.run(inputs, further)
+            return self._seen(inputs, further, kept)
         except Exception as error:
             if is_lack_of_memory(error):
                 raise
             raise ModelError(
                 f"a copy of {self._kind} does not run ({brief(error)}): leave fast out"
             ) from error
+
+    def _seen(
+        self, inputs: tuple[Tensor, ...], further: object, kept: Collection[nn.Module]
+    ) -> list[tuple[nn.Module, nn.Module]]:
+        # With a graph: who wants to change gradients on their way shows only then.
+        with torch.inference_mode(False), torch.enable_grad():  # noqa: FBT003
+            leaves = [x.detach().clone().requires_grad_() for x in inputs]
+            arguments = _captum.format_additional_forward_args(further) or ()
+            with as_written(), watched(self.model, kept, at_input=self._at_input) as watch:
+                self.model(*(leaf.clone() for leaf in leaves), *arguments)
         return watch.pairs()
 
 
@@ -193,15 +212,21 @@ def checked_copy(
     additional_forward_args: object = None,
     *,
     keep: Collection[nn.Module] = (),
+    at_input: bool = False,
 ) -> FastCopy:
     """Return a :class:`FastCopy` whose output for this batch is the model's.
 
     Raises:
         ModelError: as there, and as its :meth:`FastCopy.check`.
     """
-    made = FastCopy(model, inputs, additional_forward_args, keep=keep)
+    made = FastCopy(model, inputs, additional_forward_args, keep=keep, at_input=at_input)
     made.check(inputs, additional_forward_args, made.run(inputs, additional_forward_args))
     return made
+
+
+def _left_behind(model: nn.Module) -> Iterator[Tensor]:
+    for module in model.modules():
+        yield from (t for t in tensors_in(list(vars(module).values())) if t.grad_fn is not None)
 
 
 def _output(model: Callable[..., Any], inputs: tuple[Tensor, ...], further: object) -> Tensor:
@@ -239,111 +264,6 @@ def _as_usual(gradient: Tensor) -> Tensor:
     return gradient.contiguous()
 
 
-class _Watch(TorchDispatchMode):
-    """Counts what operations take, and what layers and batch norms return."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.uses: Counter[int] = Counter()  # by the memory that an operation takes
-        self.calls: Counter[nn.Module] = Counter()
-        # What a layer returned, kept so that its memory is not used again, and the uses before.
-        self.returned: dict[nn.Module, tuple[Tensor, int]] = {}
-        self.taken: dict[nn.Module, Any] = {}
-        self.kept: list[Tensor] = []  # alive, too
-
-    def __torch_dispatch__(self, func: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        self.uses.update(map(memory_of, tensors_in((args, kwargs))))
-        return func(*args, **kwargs)
-
-    def see(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        self.calls[module] += 1
-        if type(module) in _NORMS:
-            self.taken[module] = args[0] if args else None
-        elif isinstance(output, Tensor):
-            self.returned[module] = output, self.uses[memory_of(output)]
-
-    def keep(self, _: nn.Module, __: Any, output: Any) -> None:
-        self.kept += tensors_in(output)
-
-    def pairs(self) -> list[tuple[nn.Module, nn.Module]]:
-        """Return layers with the batch norm that is all that uses them."""
-        kept = set(map(memory_of, self.kept))
-        by_output = {id(one): layer for layer, (one, _) in self.returned.items()}
-        found = []
-        for norm, given in self.taken.items():
-            layer = by_output.get(id(given))
-            if layer is None or self.calls[norm] > 1 or self.calls[layer] > 1:
-                continue
-            output, before = self.returned[layer]
-            memory = memory_of(output)
-            is_only_use = self.uses[memory] == before + 1
-            if is_only_use and memory not in kept and _fit(layer, norm, output):
-                found.append((layer, norm))
-        return found
-
-
-@contextmanager
-def _watched(model: nn.Module, kept: Collection[nn.Module]) -> Iterator[_Watch]:
-    """Watch a run of a copy, by hooks on its modules and by the operations of this thread."""
-    watch = _Watch()
-    seen = [one for one in model.modules() if type(one) in (*_AFFINE, *_NORMS) and _is_plain(one)]
-    handles = [one.register_forward_hook(watch.see) for one in seen]
-    handles += [nn.Module.register_forward_hook(one, watch.keep) for one in kept]
-    try:
-        with watch:
-            yield watch
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _is_plain(module: nn.Module) -> bool:
-    """Whether a module runs as torch wrote it, and nobody else looks on."""
-    return "forward" not in vars(module) and not any(getattr(module, name) for name in _HOOKS)
-
-
-def _fit(layer: Any, norm: Any, output: Tensor) -> bool:
-    weight = layer._parameters.get("weight")  # noqa: SLF001 - not one that is computed on each call
-    return (
-        weight is not None
-        and weight.dtype in _TYPES
-        and weight.dtype == output.dtype
-        # Of a batch, channels second: to a linear layer's (N, L, F) they are another dimension.
-        and weight.dim() == output.dim()
-        and not norm.training
-        and norm.running_mean is not None
-        and norm.running_var is not None
-        and memory_of(output) != 0
-    )
-
-
-def _fold(layer: Any, norm: Any, *, channels_last: bool) -> None:
-    """Give a layer of the copy weights that do what its batch norm did, which does nothing then."""
-
-    def wide(one: Tensor) -> Tensor:
-        return one.detach().cpu().double()  # rounded once, and not in each step
-
-    weight, scale = layer.weight.detach(), (wide(norm.running_var) + norm.eps).rsqrt()
-    shift = -wide(norm.running_mean)
-    if layer.bias is not None:
-        shift += wide(layer.bias)
-    if norm.weight is not None:
-        scale *= wide(norm.weight)
-    shift *= scale
-    if norm.bias is not None:
-        shift += wide(norm.bias)
-    laid = channels_last and weight.dim() == _PICTURES
-    layout = torch.channels_last if laid else torch.preserve_format
-    scaled = torch.empty_like(weight, memory_format=layout)
-    torch.mul(weight, scale.to(weight).reshape(-1, *[1] * (weight.dim() - 1)), out=scaled)
-    requires_grad = layer.weight.requires_grad
-    layer.weight = nn.Parameter(scaled, requires_grad=requires_grad)
-    layer.bias = nn.Parameter(shift.to(weight), requires_grad=requires_grad)
-    # It stays the module that it is, with all that others may ask it for.
-    vars(norm)["forward"] = _unchanged
-
-
 def _lay_kernels(model: nn.Module) -> None:
     """Lay out channels last what a copy's convolutions hold, tied where it was tied."""
     laid: dict[nn.Parameter, nn.Parameter] = {}
@@ -359,7 +279,3 @@ def _lay_kernels(model: nn.Module) -> None:
                 found = weight.detach().contiguous(memory_format=torch.channels_last)
                 laid[weight] = nn.Parameter(found, requires_grad=weight.requires_grad)
             module.weight = laid[weight]
-
-
-def _unchanged(x: Tensor) -> Tensor:
-    return x

@@ -276,6 +276,11 @@ class MethodSet:
         return found
 
     @property
+    def seeks_layer(self) -> bool:
+        """Whether Grad-CAM's layer is yet to be found, by a forward pass."""
+        return self._layer is None and bool(self._named(LAYER_METHODS))
+
+    @property
     def layer(self) -> nn.Module | None:
         """Grad-CAM's layer, where there is one and it is known."""
         return None if self._layer is None else self._layer.module

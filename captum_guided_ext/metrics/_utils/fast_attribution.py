@@ -52,7 +52,8 @@ def of_fast_copy(
         )
     model = owner.forward_func
     layers = [one for part in parts for one in _modules(part) if one is not model]
-    made = checked_copy(model, inputs, additional_forward_args, keep=layers)
+    # It may be asked about a layer's input as well.
+    made = checked_copy(model, inputs, additional_forward_args, keep=layers, at_input=True)
     found: Callable[..., Any] = copy.deepcopy(explanation_func, made.memo)
     return found
 
