@@ -22,6 +22,7 @@ import torch.distributed as dist
 from captum.attr import GradientShap, NoiseTunnel
 from networks import Conv, seeded
 from PIL import Image
+from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
@@ -77,6 +78,24 @@ def grey_net():
 
 def gelu_net():
     return net(F.gelu)
+
+
+def normed():
+    """Return a network with a batch norm behind each convolution."""
+
+    def build():
+        parts = [
+            nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(),
+            nn.Conv2d(6, 6, 3), nn.BatchNorm2d(6), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, CLASSES),
+        ]  # fmt: skip
+        for one in (parts[1], parts[4]):
+            for values in (one.weight, one.bias, one.running_mean, one.running_var):
+                values.data.copy_(torch.rand(values.shape) / 2 + 0.2)
+        parts[-1].weight.data.abs_()
+        return nn.Sequential(*parts)
+
+    return Network(seeded(build, 3), Preprocessing(), name="normed")
 
 
 def named():
