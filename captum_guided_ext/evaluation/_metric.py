@@ -126,9 +126,10 @@ class ScoredBatch:
                 forward_pass, arguments["target"], seeds, further, warn_if_zero=False
             )
         maps |= floor_maps(xs, self.seed, self.images, samples)
-        nothing = torch.full_like(xs, torch.nan)
+        if missing := self.maps.keys() - maps.keys():
+            maps |= dict.fromkeys(missing, torch.full_like(xs, torch.nan))
         return (
-            {name: maps.get(name, nothing) for name in self.maps},
+            {name: maps[name] for name in self.maps},
             {
                 name: f"does not apply to a perturbed input: {reasons[name]}"
                 for name in self.maps

@@ -25,7 +25,7 @@ RESAMPLED_FROM = 10
 RESAMPLED_UP_TO = 3000
 """Above this many samples a mean is normal for all that resampling could show."""
 _SEED = 20190601  # of the resampling; it says nothing about the samples
-_AT_A_TIME = 1_000_000  # numbers drawn, so that memory does not grow with their count
+_AT_A_TIME = 100_000  # numbers drawn, so that memory does not grow with their count
 _TINY = 1e-9  # a variance below this, of values whose variance is 1, is rounding
 
 

@@ -2,12 +2,14 @@
 
 import random
 
+import numpy as np
 import pytest
 import torch
 from chance import global_state
 
 from captum_guided_ext.metrics import GaussianNoise, SquareRemoval, infidelity, sensitivity_mean
 from captum_guided_ext.metrics._core.infidelity import InfidelitySamples
+from captum_guided_ext.sampling import _intervals
 
 
 def energy(x):
@@ -116,3 +118,16 @@ def test_no_global_number_is_drawn_by_an_interval():
     before = global_state()
     synthetic(3, 20).interval(normalize=True)
     assert global_state() == before
+
+
+@pytest.mark.parametrize("count", [7, 1000])
+def test_resamples_do_not_depend_on_how_many_are_drawn_at_a_time(monkeypatch, count):
+    """A block takes memory, and its size is no setting of any result."""
+    blocks = []
+    for at_a_time in (1, 10 * count + 1, 10**6):
+        monkeypatch.setattr(_intervals, "_AT_A_TIME", at_a_time)
+        blocks.append(list(_intervals._draw(count, 50)))
+    assert [len(one) for one in blocks] == [50, 5, 1]
+    whole = blocks[-1][0]
+    assert all(np.array_equal(np.concatenate(one), whole) for one in blocks)
+    assert (whole.sum(axis=1) == count).all()

@@ -27,10 +27,10 @@ class Scratch:
 
         Args:
             operation: Of torch, element by element, with ``out``.
-            first: Of a shape that broadcasts with that of ``second``.
+            first: Of as many dimensions as ``second``, each of the same size or of 1.
             second: On the same device.
         """
-        shape = torch.broadcast_shapes(first.shape, second.shape)  # type: ignore[no-untyped-call]
+        shape = tuple(map(max, first.shape, second.shape))
         kind, size = torch.result_type(first, second), math.prod(shape)
         room = self._room
         if room is None or room.dtype != kind or room.device != second.device or len(room) < size:
