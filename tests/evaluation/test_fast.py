@@ -148,10 +148,14 @@ def test_what_is_said(net):
 def test_the_predicted_class_is_the_model_s(net, monkeypatch):
     forward_pass = MethodSet.forward_pass
 
-    def other(*arguments):
-        found = forward_pass(*arguments)
-        found.output = found.output * (1 - 1e-5 * nn.functional.one_hot(highest, 4))
+    def other(methods, *arguments):
+        found = forward_pass(methods, *arguments)
+        if methods.model is not net:  # the copy
+            found.output = found.output * (1 - 1e-5 * nn.functional.one_hot(highest, 4))
+            predicted.append(found.output.argmax(1).tolist())
         return found
+
+    predicted = []
 
     # A rounding decides which of two classes is the higher.
     with torch.no_grad():
@@ -161,7 +165,8 @@ def test_the_predicted_class_is_the_model_s(net, monkeypatch):
     monkeypatch.setattr(MethodSet, "forward_pass", other)
     found = cg.compare(net, X, "prediction", metrics=(), fast=True)
     assert found.target == highest.tolist()
-    assert cg.compare(net, X, "prediction", metrics=()).target != highest.tolist()
+    assert predicted
+    assert highest.tolist() not in predicted
 
 
 def test_objects_and_functions_run_what_they_were_made_with(net):
