@@ -52,6 +52,18 @@ def test_our_modules_import_what_is_heavy_only_when_they_need_it():
     python("-c", f"{WITHOUT_HEAVY}\nfor name in {[*SOURCES]}: importlib.import_module(name)")
 
 
+def test_a_table_of_scores_needs_no_whole_of_scipy():
+    code = """
+import sys, numpy as np
+from captum_guided_ext.sampling import all_pairs, mean_interval
+table = np.random.default_rng(0).normal(size=(3, 40))
+for row in (table[0], table[0, :4], (table[0] > 0).astype(float)):
+    assert mean_interval(row, are_hits=set(row) == {0, 1})
+all_pairs(table)
+print(*(name in sys.modules for name in ("scipy.special", "scipy.stats")))"""
+    assert python("-c", code).stdout == "True False\n"
+
+
 @pytest.mark.parametrize("name", ["matplotlib", "matplotlib.pyplot", "pandas", "torchvision"])
 def test_that_test_can_fail(name):
     done = python("-c", f"{WITHOUT_HEAVY}\nimport {name}", code=1)

@@ -78,7 +78,7 @@ def mean_interval(values: Floats, *, are_hits: bool = False) -> Interval:
         None for fewer than two values, or for so few different ones that resampling shows no
         spread too often.
     """
-    from scipy import stats  # noqa: PLC0415 - slow to import, and needed for tables alone
+    from scipy import special  # noqa: PLC0415 - needed for tables alone; scipy.stats is slow
 
     count = len(values)
     if count < 2:  # noqa: PLR2004 - one score says nothing about others
@@ -87,7 +87,7 @@ def mean_interval(values: Floats, *, are_hits: bool = False) -> Interval:
     unit = unit_of(values)
     mean, deviation = float(values.mean()), float((values / unit).std(ddof=1))
     if are_hits:
-        z = float(stats.norm.ppf(tails[1]))
+        z = float(special.ndtri(tails[1]))
         middle, share = mean + z**2 / (2 * count), 1 + z**2 / count
         half = z * math.sqrt(mean * (1 - mean) / count + z**2 / (4 * count**2))
         low, high = (middle - half) / share, (middle + half) / share
@@ -96,7 +96,7 @@ def mean_interval(values: Floats, *, are_hits: bool = False) -> Interval:
     if error <= _TINY * abs(mean):
         return mean, mean
     if not RESAMPLED_FROM <= count <= RESAMPLED_UP_TO:
-        below, above = stats.t.ppf(tails, count - 1).tolist()
+        below, above = special.stdtrit(count - 1, tails).tolist()
     else:
         places = np.ceil(tails * RESAMPLES).astype(int)
         below, above = np.partition(resampled_t(values[None] / unit)[:, 0], places)[places].tolist()

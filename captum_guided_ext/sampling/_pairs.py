@@ -101,11 +101,11 @@ def _largest(differences: Floats) -> tuple[float, npt.NDArray[np.bool_]]:
     if columns > RESAMPLED_UP_TO:
         correlation = np.corrcoef(differences).reshape(pairs, pairs)
         return float(np.quantile(_normal_maxima(correlation), CONFIDENCE)), np.ones(pairs, bool)
-    from scipy import stats  # noqa: PLC0415 - slow to import
+    from scipy import special  # noqa: PLC0415 - needed for tables alone; scipy.stats is slow
 
     drawn = np.abs(resampled_t(differences))
     point = math.ceil(CONFIDENCE * (RESAMPLES + 1)) - 1
-    usual = stats.t.ppf((1 + CONFIDENCE) / 2, columns - 1)
+    usual = special.stdtrit(columns - 1, (1 + CONFIDENCE) / 2)
     is_tame = np.partition(drawn, point, axis=0)[point] <= _WILD * usual
     if not is_tame.any():
         return math.inf, is_tame
