@@ -554,8 +554,9 @@ def _gradients(
     scores: Sequence[Tensor], tensors: Sequence[Tensor], *, retain_graph: bool = True
 ) -> tuple[Tensor | None, ...]:
     """Return the gradient of all scores together at each tensor, None where there is no path."""
-    ones = [torch.ones_like(one) for one in scores]
-    return torch.autograd.grad(scores, tensors, ones, retain_graph=retain_graph, allow_unused=True)
+    # Of sums: asked for with grad_outputs, the first one of a process imports 419 modules.
+    sums = [one.sum() for one in scores]
+    return torch.autograd.grad(sums, tensors, retain_graph=retain_graph, allow_unused=True)
 
 
 def _named(rule: BackwardRule, gradients: Sequence[Tensor]) -> dict[str, Tensor]:
