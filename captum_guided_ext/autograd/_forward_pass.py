@@ -274,7 +274,7 @@ class ForwardPass:
             target: The score of each example to explain, as in Captum.
             warn_if_zero: Warn of examples whose map is zero everywhere, with the reason, which
                 costs two more backward passes.
-            retain_graph: Keep what further answers need. Without, memory is free as the backward
+            retain_graph: Keep what further answers need. Without, memory is freed as the backward
                 pass goes, and this answer is the last. Default: True.
 
         Returns:
