@@ -52,7 +52,11 @@ def check_inputs(inputs: Any) -> tuple[Tensor, ...]:
 
 def _kind_of_tensor(x: Tensor) -> tuple[str, str] | None:
     """Return what a tensor is that no attribution is made of, and what to do."""
-    if type(x).__module__.startswith("torch.distributed.") and hasattr(x, "full_tensor"):
+    if (
+        type(x) is not Tensor
+        and type(x).__module__.startswith("torch.distributed.")
+        and hasattr(x, "full_tensor")
+    ):
         return "a DTensor", "pass .full_tensor()"
     if x.is_meta:
         return "a meta tensor", "it has no values"
@@ -71,9 +75,9 @@ def check_finite(values: Tensor, name: str) -> None:
 
     Reads one number where they are finite.
     """
-    if cmath.isfinite(values.detach().sum().item()):  # as no sum with one of them is
+    if cmath.isfinite(_detached(values).sum().item()):  # as no sum with one of them is
         return
-    finite = torch.isfinite(values)
+    finite = torch.isfinite(_detached(values))
     if not finite.all():  # and they are not just large
         first = tuple((~finite).nonzero()[0].tolist())
         raise DataError(
@@ -137,7 +141,7 @@ def one_per_example(chosen: Tensor, whole: Tensor, choice: str) -> Tensor:
 
 
 def _values_per_example(values: Tensor) -> int:
-    return values[0].numel() if values.dim() else 1
+    return math.prod(values.shape[1:])
 
 
 def _range(output: Tensor) -> str:
@@ -154,9 +158,10 @@ def _check_range(output: Tensor, target: TargetType) -> None:
         indices: Sequence[Any] = target.flatten().tolist()
     else:
         indices = target if isinstance(target, list) else [target]
+    sizes = output.shape[1:]
     for index in indices:
         places = index if isinstance(index, tuple) else (index,)
-        for place, size in zip(places, output.shape[1:], strict=False):
+        for place, size in zip(places, sizes, strict=False):
             if isinstance(place, int) and not -size <= place < size:
                 raise TargetRangeError(
                     f"target {index!r} is out of range: it must be {_range(output)}"
@@ -166,7 +171,7 @@ def _check_range(output: Tensor, target: TargetType) -> None:
 def check_maps(maps: Mapping[str, Tensor]) -> list[int]:
     """Check that maps are finite, and return the examples of which all are zero everywhere.
 
-    Reads the least and the largest value of each example, all of them at once.
+    Reads the sum of the magnitudes of each example, all of them at once.
 
     Args:
         maps: By the name to call them by, the examples along dimension 0.
@@ -178,22 +183,25 @@ def check_maps(maps: Mapping[str, Tensor]) -> list[int]:
         DataError: where one holds NaN or infinity.
     """
     device = next(iter(maps.values())).device
-    ends = [end.flatten().to(device) for one in maps.values() for end in _ends(one.detach())]
-    read: list[float] = torch.cat(ends).tolist()
+    sums = [_magnitudes(one).to(device) for one in maps.values()]
+    read: list[float] = (torch.cat(sums) if len(sums) > 1 else sums[0]).tolist()
     if not all(map(math.isfinite, read)):
         for name, one in maps.items():
             check_finite(one, name)
     if len({len(one) for one in maps.values()}) > 1:
         return []
-    examples = len(ends[0])
+    examples = len(sums[0])
     return [i for i in range(examples) if not any(read[i::examples])]
 
 
-def _ends(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the least and the largest value of each example; both NaN where one is."""
-    rest = tuple(range(1, values.dim()))
-    # Twice as fast as aminmax, which does not take several dimensions.
-    return (values.amin(dim=rest), values.amax(dim=rest)) if rest else (values, values)
+def _magnitudes(values: Tensor) -> Tensor:
+    """Return the sum of the magnitudes of each example, (N,); NaN or infinity where one is."""
+    values, rest = _detached(values), tuple(range(1, values.dim()))
+    return torch.linalg.vector_norm(values, 1, dim=rest) if rest else values.abs()
+
+
+def _detached(values: Tensor) -> Tensor:
+    return values.detach() if values.requires_grad else values
 
 
 def warn_of_zero(what: str, examples: list[int], reason: str, *, batch: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,10 +19,15 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 
-def as_written() -> AbstractContextManager[_scripts.Lowered]:
-    """Run what ``torch.compile`` and TorchScript compiled as it was written, in this thread."""
-    # Importing it takes a second.
-    return _uncompiled_too() if "torch._dynamo" in sys.modules else _scripts.lowered()
+def as_written(*, may_be_scripts: bool = True) -> AbstractContextManager[Any]:
+    """Run what ``torch.compile`` and TorchScript compiled as it was written, in this thread.
+
+    Args:
+        may_be_scripts: Whether scripts may be called; where not, nothing has to be done for them.
+    """
+    if "torch._dynamo" in sys.modules:  # importing it takes a second
+        return _uncompiled_too()
+    return _scripts.lowered() if may_be_scripts else nullcontext()
 
 
 @contextmanager

@@ -173,21 +173,22 @@ class ForwardPass:
             vars(self).pop(name, None)
         self._scored: tuple[object, Tensor] | None = None
         self._at_layer: tuple[Tensor, Sequence[Tensor | None]] | None = None
-        with ExitStack() as stack:
-            stack.enter_context(_autograd_on())
+        self._calls = []
+        with (
+            _autograd_on(),
+            as_written() as lowered,
+            recorded(layer, at_input=self._at_layer_input) as records,
+            nullcontext() if self._choose_layer is None else self._watching(),
+            look or nullcontext(),
+        ):
             leaves = tuple(_leaf(x) for x in self.inputs)
             given = tuple(leaf.clone() for leaf in leaves)
             goals = tuple(map(_accumulator, leaves, given))
-            lowered = stack.enter_context(as_written())
-            records = stack.enter_context(recorded(layer, at_input=self._at_layer_input))
-            if self._choose_layer is not None:
-                self._calls = self._watched(stack)
-            if look is not None:
-                stack.enter_context(look)
             further = _captum.format_additional_forward_args(self._arguments) or ()
             output = model(*given, *further)
         self.output = check_output(output)
         self._leaves, self._goals = leaves, goals
+        self._met_scripts = lowered.was_asked
         self._not_opened = lowered.failures[0] if lowered.failures else None
         self._seen = lowered.seen if look is None else {**look.seen, **lowered.seen}
         self._has_looked = look is not None
@@ -201,12 +202,15 @@ class ForwardPass:
         """What the model takes beside the inputs, which is no constant of its own."""
         return tensors_in(self._arguments)
 
-    def _watched(self, stack: ExitStack) -> list[Call]:
-        try:
-            return stack.enter_context(watched_calls())
-        except ModelError as error:
-            self.no_layer = str(error)
-            return []
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Collect the calls that there is a layer to choose from, or why there are none."""
+        with ExitStack() as stack:
+            try:
+                self._calls = stack.enter_context(watched_calls())
+            except ModelError as error:
+                self.no_layer = str(error)
+            yield
 
     def _record(self, records: Sequence[tuple[Tensor, ...]]) -> None:
         self._recorded = own_records(records, self._goals, self._path.nodes)
@@ -392,7 +396,7 @@ class ForwardPass:
     @contextmanager
     def _answering(self) -> Iterator[None]:
         # As written, for a checkpoint runs its part of the model again.
-        with self._lock, _autograd_on(), as_written():
+        with self._lock, _autograd_on(), as_written(may_be_scripts=self._met_scripts):
             yield
 
     def _answer(

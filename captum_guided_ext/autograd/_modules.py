@@ -13,7 +13,8 @@ def modules_of(model: Any) -> list[nn.Module]:
     None for a callable that is no module. Several times as fast as ``model.modules()``, which
     makes names.
     """
-    owner = getattr(model, "__self__", model)  # of a bound model.forward
+    # Of a bound model.forward; what a module does not have, it takes long to say.
+    owner = model if isinstance(model, nn.Module) else getattr(model, "__self__", None)
     if not isinstance(owner, nn.Module):
         return []
     found = {owner: None}  # in order

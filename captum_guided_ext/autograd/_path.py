@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, cached_property, partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -58,10 +58,11 @@ def nodes_between(outputs: Iterable[Tensor], inputs: Collection[Node]) -> dict[N
         for child, _ in node.next_functions:
             if child is None:
                 continue
-            if child not in users:
-                users[child] = []
+            if child in users:
+                users[child].append(node)
+            else:
+                users[child] = [node]
                 waiting.append(child)
-            users[child].append(node)
     on_path = {node: users[node] for node in inputs if node in users}
     waiting = list(on_path)
     while waiting:
@@ -127,6 +128,7 @@ class Flow:
 
 NO_FLOW = Flow(any_positive=False, magnitude=0.0, negative=0.0)
 """Of a rectifier that no gradient reaches."""
+_OPAQUE = Role.OPAQUE, Role.IN_PLACE
 _OVERRIDDEN = "as override says"
 
 
@@ -179,6 +181,7 @@ class RulePath:
             if found.role is Role.RECTIFIER and may_be_none(node):
                 found = self._clamp(found, nodes, inputs)
             self._found.append(found)
+        self._roles = frozenset(found.role for found in self._found)
 
     def _clamp(self, found: _Found, users: Users, inputs: Collection[Node]) -> _Found:
         if found.label in self._override:
@@ -186,10 +189,6 @@ class RulePath:
         else:
             where = why_no_activation(found.node, users, inputs)
         return found if where is None else found._replace(role=Role.CLAMP, where=where)
-
-    @cached_property
-    def _roles(self) -> frozenset[Role]:
-        return frozenset(found.role for found in self._found)
 
     def _count(self, *roles: Role) -> Counter[str]:
         if self._roles.isdisjoint(roles):
@@ -206,12 +205,12 @@ class RulePath:
     @property
     def may_hide_a_rectifier(self) -> bool:
         """Whether there is anything that a second look may bring a rectifier to light from."""
-        return bool(self.opaque or self._count(Role.SUSPECT))
+        return not self._roles.isdisjoint((*_OPAQUE, Role.SUSPECT))
 
     @property
     def opaque(self) -> Counter[str]:
         """What cannot be looked into, counted by name."""
-        return self._count(Role.OPAQUE, Role.IN_PLACE)
+        return self._count(*_OPAQUE)
 
     def report(self) -> RectifierReport:
         """Return what is on the path as data."""
@@ -301,19 +300,30 @@ class RulePath:
                 )
 
     @contextmanager
-    def applied(self, rule: BackwardRule) -> Iterator[None]:
-        """Apply ``rule`` to the backward passes run inside the ``with`` block."""
+    def applied(
+        self, rule: BackwardRule, watching: Iterable[tuple[Node, NodeHook]] = ()
+    ) -> Iterator[None]:
+        """Apply ``rule`` to the backward passes run inside the ``with`` block.
+
+        Args:
+            rule: What the rectifiers send back.
+            watching: Hooks that see what autograd itself would send back, by node.
+        """
         roles = {Role.RECTIFIER}
         if rule.extends_to_activations:
             roles.add(Role.ACTIVATION)
         found = [] if rule.is_gradient else [f for f in self._found if f.role in roles]
         spelled: list[Any] = [one.node for one in found if is_spelled(one.node)]
+        handles: list[Any] = []
         try:
             for node in spelled:
                 node.is_ruled = True
-            with _hooked((one.node, _hook_of(one, rule)) for one in found):
-                yield
+            handles.extend(node.register_hook(hook) for node, hook in watching)
+            handles.extend(one.node.register_hook(_hook_of(one, rule)) for one in found)
+            yield
         finally:
+            for handle in handles:
+                handle.remove()
             for node in spelled:
                 node.is_ruled = False
 
@@ -327,8 +337,7 @@ class RulePath:
                 flows[name] = Flow.of(passed[0], arrived[0])
 
         hooks = [(node, partial(watch, name)) for name, node in self.rectifiers.items()]
-        # Set before the rule's own hooks, so that it sees what autograd itself would send back.
-        with _hooked(hooks), self.applied(rule):
+        with self.applied(rule, hooks):
             yield flows
 
 
@@ -380,15 +389,3 @@ def _references_of_fresh() -> tuple[int, ...]:
         get_gradient_edge(rectified).node.register_hook(hook)
         torch.autograd.backward(rectified, inputs=[x])
     return found[0]
-
-
-@contextmanager
-def _hooked(hooks: Iterable[tuple[Node, NodeHook]]) -> Iterator[None]:
-    handles = []
-    try:
-        for node, hook in hooks:
-            handles.append(node.register_hook(hook))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ from captum_guided_ext.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
+    from contextlib import AbstractContextManager
     from types import FrameType
 
     from torch.autograd.graph import Node
@@ -54,8 +55,7 @@ class Records(list["Record"]):
         )
 
 
-@contextmanager
-def recorded(layer: nn.Module | None, *, at_input: bool = False) -> Iterator[Records]:
+def recorded(layer: nn.Module | None, *, at_input: bool = False) -> AbstractContextManager[Records]:
     """Collect what ``layer`` puts out while the ``with`` block lasts, by a forward hook.
 
     The hook returns a clone: an in-place operation behind the layer would change what was kept.
@@ -66,7 +66,11 @@ def recorded(layer: nn.Module | None, *, at_input: bool = False) -> Iterator[Rec
         at_input: Record what the layer takes instead of what it returns.
     """
     records = Records(at_input=at_input)
+    return nullcontext(records) if layer is None else _recorded(layer, records, at_input)
 
+
+@contextmanager
+def _recorded(layer: nn.Module, records: Records, at_input: bool) -> Iterator[Records]:
     def record(value: Any) -> Any:
         values = value if isinstance(value, (tuple, list)) else [value]
         records.append(tuple(v for v in values if isinstance(v, Tensor)))
@@ -81,14 +85,14 @@ def recorded(layer: nn.Module | None, *, at_input: bool = False) -> Iterator[Rec
 
     try:
         # A scripted module refuses its own methods of these names, and runs the hooks all the same.
-        if layer is not None and at_input:
+        if at_input:
             nn.Module.register_forward_pre_hook(layer, before)
-        elif layer is not None:
+        else:
             nn.Module.register_forward_hook(layer, after)
         yield records
     finally:
         # By identity, and not by the handle, which an interruption may have kept from coming back.
-        for hooks in () if layer is None else (layer._forward_hooks, layer._forward_pre_hooks):  # noqa: SLF001
+        for hooks in (layer._forward_hooks, layer._forward_pre_hooks):  # noqa: SLF001
             for key in [key for key, hook in list(hooks.items()) if hook in (before, after)]:
                 del hooks[key]
 

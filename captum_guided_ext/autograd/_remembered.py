@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from torch import nn
+from torch import nn
 
 
 @dataclass
@@ -32,7 +31,9 @@ _known: dict[int, tuple[weakref.ref[Any], dict[str, Known]]] = {}
 def known_of(model: Any) -> Known:
     """Return what is known of a model, to be written to; it is kept as long as the model."""
     # A bound method is a new object each time it is asked for.
-    owner, name = getattr(model, "__self__", None), getattr(model, "__name__", "")
+    owner, name = None, ""
+    if not isinstance(model, nn.Module):
+        owner, name = getattr(model, "__self__", None), getattr(model, "__name__", "")
     if owner is None or not isinstance(name, str) or not name:
         owner, name = model, ""
     key = id(owner)

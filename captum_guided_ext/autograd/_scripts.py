@@ -43,12 +43,14 @@ class Lowered:
     """What is known of the scripts that one thread has run from their lowered graphs.
 
     Attributes:
+        was_asked: Whether any was called.
         failures: Why a script could not be lowered, and was run as it is.
         seen: Arithmetic inside of scripts that may spell a rectifier, by node: calls are seen
             from Python, and a script makes them beneath.
     """
 
     def __init__(self) -> None:
+        self.was_asked = False
         self.failures: list[Exception] = []
         self.seen: Seen = {}
 
@@ -70,25 +72,26 @@ class _Lowering:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._users: set[object] = set()
+        self._users: set[Lowered] = set()
         self._calls: dict[Any, Any] = {}  # torch's own, while they are replaced
         self._here = threading.local()
 
     @contextmanager
     def held(self) -> Iterator[Lowered]:
         """Lower inside the ``with`` block, and say what was."""
-        outer, user = getattr(self._here, "lowered", None), object()
+        here, lowered = self._here, Lowered()
+        outer = getattr(here, "lowered", None)
         try:
             with self._lock:
-                self._users.add(user)
+                self._users.add(lowered)
                 self._replace()
-            self._here.lowered = lowered = Lowered()
+            here.lowered = lowered
             yield lowered
         finally:
             # By identity: an interruption may have come at any point of the above.
-            self._here.lowered = outer
+            here.lowered = outer
             with self._lock:
-                self._users.discard(user)
+                self._users.discard(lowered)
                 if not self._users:
                     self._put_back()
 
@@ -110,6 +113,7 @@ class _Lowering:
             lowered: Lowered | None = getattr(here, "lowered", None)
             if lowered is None or torch._C._get_tracing_state() is not None:  # noqa: SLF001
                 return call(function, *args, **kwargs)
+            lowered.was_asked = True
             try:
                 compiled, inputs = _lowered(function, args, kwargs)
                 unfused = torch.jit._fuser.optimized_execution(False)  # noqa: FBT003, SLF001

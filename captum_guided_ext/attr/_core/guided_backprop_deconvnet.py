@@ -57,7 +57,9 @@ class RuleAttribution(GradientAttribution):  # type: ignore[misc]  # Captum's cl
     ) -> None:
         GradientAttribution.__init__(self, model)
         self.model = model
-        rule = dataclasses.replace(self.rule, extends_to_activations=extend_to_activations)
+        rule = self.rule
+        if extend_to_activations:
+            rule = dataclasses.replace(rule, extends_to_activations=True)
         self.gradient_func = rule_gradient_func(rule, warn_if_zero=True, override=override)
 
     @_captum.log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
