@@ -17,6 +17,7 @@ by arithmetic, as ``maximum(x, 0)`` is, counts as a clamp.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from captum_guided_ext.autograd._nodes import is_spelled, operation_of, saved
@@ -36,6 +37,7 @@ _MOVEMENTS = frozenset(
 )
 _SELECTIONS = frozenset(("AsStrided", "Select", "Slice"))
 _AFFINE = frozenset(("Add", "Sub", "Rsub", "Mul", "Div", "Neg"))
+_CEILINGS = frozenset(("Clamp", "ClampMax", "Minimum"))
 _IN_FRONT = {
     "Sqrt": "a root",
     "Rsqrt": "a root",
@@ -64,15 +66,15 @@ def why_no_activation(node: Node, users: Users, inputs: Collection[Node]) -> str
         users: Of each node, the nodes that send it a gradient.
         inputs: The nodes that accumulate the inputs' gradients.
     """
-    is_clamp = _is_clamp(node)
-    taken = _stripped(node.next_functions[0], _is_movement)
-    if is_clamp and taken is not None and taken[0] in inputs:
-        return "on the input"
     ends = _ends(node, users)
-    if not ends:
+    if _is_clamp(node):
+        taken = _stripped(node.next_functions[0], _is_movement)
+        if taken is not None and taken[0] in inputs:
+            return "on the input"
+        if ends and None not in (places := {_guarded(user, edge) for user, edge in ends}):
+            return f"in front of {' and '.join(sorted(map(str, places)))}"
+    if not ends or any(operation_of(user) != "Mul" for user, _ in ends):
         return None
-    if is_clamp and None not in (places := {_guarded(user, edge) for user, edge in ends}):
-        return f"in front of {' and '.join(sorted(map(str, places)))}"
     source = _stripped(node.next_functions[0], _keeps_elements)
     if source is not None and all(_is_gate(user, edge, source) for user, edge in ends):
         return "as a gate"
@@ -86,7 +88,18 @@ def _edges(node: Node) -> list[Edge]:
 
 
 def _is_movement(node: Node) -> bool:
-    return operation_of(node).casefold() in _MOVEMENTS and len(_edges(node)) == 1
+    return _moves(operation_of(node)) and len(_edges(node)) == 1
+
+
+@cache
+def _moves(operation: str) -> bool:
+    return operation.casefold() in _MOVEMENTS
+
+
+@cache  # a network has hundreds of nodes, of a few names
+def _may_pass(operation: str) -> bool:
+    """Whether a node of that operation may make of each element another."""
+    return _moves(operation) or operation in _AFFINE or operation in _CEILINGS
 
 
 def _is_affine(node: Node) -> bool:
@@ -99,9 +112,9 @@ def _is_affine(node: Node) -> bool:
 
 def _is_ceiling(node: Node) -> bool:
     operation = operation_of(node)
-    if operation in ("ClampMax", "Minimum"):
-        return len(_edges(node)) == 1
-    return operation == "Clamp" and saved(node, "min") is None
+    if operation not in _CEILINGS:
+        return False
+    return saved(node, "min") is None if operation == "Clamp" else len(_edges(node)) == 1
 
 
 def _keeps_elements(node: Node) -> bool:
@@ -123,7 +136,9 @@ def _ends(node: Node, users: Users) -> list[tuple[Node, Node]]:
     ends, waiting = [], [(user, node) for user in users.get(node, ())]
     while waiting:
         user, came_from = waiting.pop()
-        if _is_movement(user) or _is_affine(user) or _is_ceiling(user):
+        if _may_pass(operation_of(user)) and (
+            _is_movement(user) or _is_affine(user) or _is_ceiling(user)
+        ):
             above = users.get(user, ())
             waiting += [(one, user) for one in above]
             if not above:
