@@ -19,6 +19,7 @@ from captum_guided_ext.autograd._guided_relu import GuidedReLU
 from captum_guided_ext.autograd._outputs import check_output, returning_tensors
 from captum_guided_ext.autograd._path import Flow, RectifierReport, listed
 from captum_guided_ext.autograd._recording import Call, modules_called
+from captum_guided_ext.autograd._remembered import known_of
 from captum_guided_ext.autograd._rules import DECONVNET, GRADIENT, GUIDED, BackwardRule, as_rule
 from captum_guided_ext.autograd._scripts import is_module as is_scripted
 from captum_guided_ext.autograd._second_look import Buffers
@@ -48,6 +49,7 @@ __all__ = [
     "checked_copy",
     "inside",
     "is_scripted",
+    "known_of",
     "leaf_uses",
     "listed",
     "memory_of",

@@ -51,10 +51,11 @@ _IN_FRONT = {
 
 def may_be_none(node: Node) -> bool:
     """Whether ``node``, a rectifier, is of a kind that may be no activation."""
-    return operation_of(node) == "Hardtanh" or _is_clamp(node)
+    return operation_of(node) == "Hardtanh" or is_clamp(node)
 
 
-def _is_clamp(node: Node) -> bool:
+def is_clamp(node: Node) -> bool:
+    """Whether ``node``, a rectifier, is no call of one: its derivative need not have its gate."""
     return operation_of(node) in _CLAMPS or is_spelled(node)
 
 
@@ -67,7 +68,7 @@ def why_no_activation(node: Node, users: Users, inputs: Collection[Node]) -> str
         inputs: The nodes that accumulate the inputs' gradients.
     """
     ends = _ends(node, users)
-    if _is_clamp(node):
+    if is_clamp(node):
         taken = _stripped(node.next_functions[0], _is_movement)
         if taken is not None and taken[0] in inputs:
             return "on the input"

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     ChooseLayer = Callable[[Sequence[tuple[str, Call]], Tensor], Call]
 
+    # Modules by their numbers, shapes, and operations.
+    Way = tuple[tuple[int, ...], tuple[tuple[int, ...], ...], tuple[str, ...]]
     # Where a backward pass starts: a path, and scores, one tensor for each device.
     Question = tuple[RulePath, Sequence[Tensor]]
 
@@ -105,9 +107,9 @@ class ForwardPass:
         override: Override = (),
     ) -> None:
         self.inputs = checks.check_inputs(inputs)
-        modules = modules_of(forward_func)
-        training = _in_training(modules)
-        checks.warn_if_training(training)
+        self._modules = modules_of(forward_func)
+        self._training = _in_training(self._modules)
+        checks.warn_if_training(self._training)
         self._forward_func = forward_func
         self._arguments = additional_forward_args
         self._layer = layer
@@ -119,15 +121,15 @@ class ForwardPass:
         self._device_ids = device_ids or getattr(forward_func, "device_ids", None)
         self._override = _by_label(override)
         self._lock = threading.RLock()  # hooks sit on this graph's nodes for one answer at a time
-        self._run_until_seen(modules, training)
+        self._run_until_seen()
 
-    def _run_until_seen(self, modules: list[nn.Module], training: list[nn.Module]) -> None:
+    def _run_until_seen(self) -> None:
         model = self._forward_func
         known = known_of(model)
         buffers = None
         if not known.needs_a_second_look:
             # Few modules write to their buffers in evaluation mode.
-            buffers = Buffers(training if known.has_run else modules)
+            buffers = Buffers(self._training if known.has_run else self._modules)
         layer = self._layer
         if self._choose_layer is not None and known.layer is not None:
             layer = known.layer()
@@ -238,6 +240,18 @@ class ForwardPass:
         """What the layer put out on each device, where that is one tensor; else nothing."""
         records = self._layer_records() if self._recorded else []
         return [one for (one,) in records] if all(len(record) == 1 for record in records) else []
+
+    def way(self) -> Way | None:
+        """Return what tells this forward pass from others of the same model.
+
+        The modules of the model, the shapes of inputs and output, and the names of the operations
+        between them in the order of their calls, without clones. None in training mode, and where
+        the layer was not met.
+        """
+        if self._training or (self._layer is not None and not self._recorded):
+            return None
+        shapes = tuple(tuple(one.shape) for one in (*self.inputs, self.output))
+        return tuple(map(id, self._modules)), shapes, self._path.operations()
 
     def rectifiers(self) -> RectifierReport:
         """Return what lies between the output and the inputs."""
@@ -420,8 +434,7 @@ class ForwardPass:
             zero = checks.check_maps(_named(rule, gradients))
             if warn_if_zero and zero:
                 if not retain_graph:
-                    modules = modules_of(self._forward_func)
-                    self._run_until_seen(modules, _in_training(modules))
+                    self._run_until_seen()
                     path, scores = ask()
                 for examples, reason in self._why_zero(path, rule, scores, zero):
                     what = f"the {rule.name} attribution"

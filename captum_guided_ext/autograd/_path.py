@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.autograd.graph import get_gradient_edge
 
-from captum_guided_ext.autograd._clamps import may_be_none, why_no_activation
+from captum_guided_ext.autograd._clamps import is_clamp, may_be_none, why_no_activation
 from captum_guided_ext.autograd._nodes import Role, classify, gate, is_spelled, scale_of
 from captum_guided_ext.errors import ModelError, NoRectifierError, OpaqueGraphError, warn_user
 
@@ -199,11 +199,16 @@ class RulePath:
             return Counter()
         return Counter(found.label for found in self._found if found.role in roles)
 
+    def operations(self) -> tuple[str, ...]:
+        """Return the names of all nodes but clones, in the order of their calls."""
+        names = [(_call_number(node), node.name()) for node in self.nodes]
+        return tuple(name for _, name in sorted(names) if not name.startswith("Clone"))
+
     @property
     def rectifiers(self) -> dict[str, Node]:
         """The nodes of the rectifiers in the order of their calls: "ReLU 1", "ReLU6 2", ..."""
         found = [one for one in self._found if one.role is Role.RECTIFIER]
-        found.sort(key=lambda one: int(one.node._sequence_nr()))  # noqa: SLF001 - there is no other
+        found.sort(key=lambda one: _call_number(one.node))
         return {f"{one.label} {number}": one.node for number, one in enumerate(found, start=1)}
 
     @property
@@ -323,7 +328,8 @@ class RulePath:
             for node in spelled:
                 node.is_ruled = True
             handles.extend(node.register_hook(hook) for node, hook in watching)
-            handles.extend(one.node.register_hook(_hook_of(one, rule)) for one in found)
+            usual = _override(rule, None, 1, owns=True)
+            handles.extend(one.node.register_hook(_hook_of(one, rule, usual)) for one in found)
             yield
         finally:
             for handle in handles:
@@ -345,7 +351,14 @@ class RulePath:
             yield flows
 
 
-def _hook_of(found: _Found, rule: BackwardRule) -> NodeHook:
+def _call_number(node: Node) -> int:
+    return int(node._sequence_nr())  # noqa: SLF001 - there is no other
+
+
+def _hook_of(found: _Found, rule: BackwardRule, usual: NodeHook) -> NodeHook:
+    """Return the hook that makes a node follow ``rule``; ``usual`` where there is but one call."""
+    if found.role is Role.RECTIFIER and not is_clamp(found.node):
+        return usual
     mask, scale = gate(found.node), scale_of(found.node)
     # What autograd's own derivative of a rectifier returns is a new tensor each time.
     owns = found.role is Role.RECTIFIER and mask is None and not is_spelled(found.node)
@@ -353,12 +366,15 @@ def _hook_of(found: _Found, rule: BackwardRule) -> NodeHook:
 
 
 def _override(rule: BackwardRule, gate: Tensor | None, scale: float, *, owns: bool) -> NodeHook:
+    owns = owns and rule.clips_gradient
+    fresh = _references_of_fresh() if owns else ()
+
     # The closure holds no node and no output: a hook that reached its own graph would be a
     # cycle that Python's garbage collector cannot see through.
     def hook(passed: Gradients, arrived: Gradients) -> Gradients | None:
         if passed[0] is None or arrived[0] is None:
             return None
-        if owns and rule.clips_gradient and _references(passed) == _references_of_fresh():
+        if owns and _references(passed) == fresh:
             source = passed[0] if rule.gated_by_input else arrived[0]
             return torch.clamp_min(source, 0, out=passed[0]), *passed[1:]
         reached = arrived[0] if scale == 1 else scale * arrived[0]

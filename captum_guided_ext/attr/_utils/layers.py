@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import nn
+from torch import Size, nn
 
-from captum_guided_ext.autograd import ForwardPass, is_scripted
+from captum_guided_ext.autograd import ForwardPass, is_scripted, known_of
 from captum_guided_ext.errors import ModelError, nearest
 
 if TYPE_CHECKING:
@@ -63,6 +64,18 @@ class FoundLayer(NamedTuple):
     reason: str = ""
 
 
+class _Choice(NamedTuple):
+    """What was chosen in a forward pass, and what tells others like it."""
+
+    layer: weakref.ref[nn.Module]
+    name: str | None
+    shape: Size
+    way: Any
+
+
+_WAVERS = "a model whose calls were others the next time"
+
+
 def find_layer(model: object, layer: nn.Module | str) -> FoundLayer:
     """Return a layer with its dotted name, which is looked up for a module.
 
@@ -82,7 +95,11 @@ def run_at_layer(
     additional_forward_args: object = None,
     layer: FoundLayer | None = None,
 ) -> tuple[ForwardPass, FoundLayer]:
-    """Run a model once for methods that need a layer, and say which it is, or why there is none.
+    """Run a model for methods that need a layer, and say which it is, or why there is none.
+
+    It runs once. Which layer was chosen is remembered as long as the model lives, and holds for
+    pictures of the same size if the same operations followed one another; where they did not, the
+    model runs again to choose anew, and is not trusted a second time.
 
     Args:
         model: A module or any callable.
@@ -91,6 +108,15 @@ def run_at_layer(
         layer: Where it is known already. Default: the one that Grad-CAM is meant for (see
             :func:`last_feature_map`), found in this very forward pass.
     """
+    known = known_of(model)
+    if layer is None and isinstance(known.choice, _Choice) and known.choice.shape == x.shape:
+        chosen, name, _, way = known.choice
+        if (module := chosen()) is not None:
+            forward_pass = ForwardPass(model, x, additional_forward_args, layer=module)
+            if forward_pass.way() == way:
+                return forward_pass, FoundLayer(module, name)
+            del forward_pass
+        known.choice = _WAVERS
     if layer is None:
         if not isinstance(model, nn.Module):
             why = "a model that is no nn.Module has no layers to choose from: name one"
@@ -107,6 +133,9 @@ def run_at_layer(
     forward_pass = ForwardPass(model, x, additional_forward_args, choose_layer=choose)
     name = forward_pass.layer_name
     module = None if name is None else resolve_layer(model, name)
+    way = forward_pass.way()
+    if module is not None and way is not None and known.choice is not _WAVERS:
+        known.choice = _Choice(weakref.ref(module), name, x.shape, way)
     return forward_pass, FoundLayer(module, name, forward_pass.no_layer)
 
 
