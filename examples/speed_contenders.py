@@ -257,7 +257,7 @@ CONTENDERS = {
     "bare": Contender("bare gradient", bare, "torch", "torch"),
     "passes": Contender("passes alone", passes_alone, "torch", "torch", TASKS[len(SINGLE) :]),
     "ours": Contender("this package", ours),
-    "fast": Contender("the same, fast=True", ours_fast),
+    "fast": Contender("the same, fast=True", ours_fast, offers=TASKS[len(SINGLE) :]),
     "captum": Contender("Captum", captums, "captum", "captum"),
     "zennit": Contender(
         "zennit", zennits, "zennit", "zennit", ("gradient", "deconvolution", "guided_backprop")

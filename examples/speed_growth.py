@@ -55,7 +55,7 @@ def steps(*, quick=False):
         work = partial(throughput, images, 32, 1, rounds)
         found["images", images] = Step(work, 30 * images * (2 * rounds + 1))
     for processes in (1, 2):
-        images, rounds = (16, 1) if quick else (64, 3)
+        images, rounds = (96, 1) if quick else (256, 3)
         work = partial(throughput, images, 64, processes, rounds)
         found["processes", processes] = Step(work, 60 * images * (2 * rounds + 1))
     for name in WITH_NORM:
