@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     Question = tuple[RulePath, Sequence[Tensor]]
 
 Override = Collection[str] | Mapping[str, bool]
-_NEURON = "the neuron"
 
 
 class ForwardPass:
@@ -309,7 +308,7 @@ class ForwardPass:
         def ask() -> Question:
             return self._path, [self._scores(target)]
 
-        return self._answer(ask, "the output", rule, warn_if_zero, retain_graph)
+        return self._answer(ask, rule, warn_if_zero, retain_graph)
 
     def ignored_share(self, rule: BackwardRule | str, target: TargetType = None) -> float:
         """Return how much negative evidence ``rule`` ignored, as a share of magnitudes, 0 to 1.
@@ -378,7 +377,7 @@ class ForwardPass:
             neurons = [_select_neuron(record, selector) for record in self._layer_records()]
             return self._path_from(neurons), neurons
 
-        return self._answer(ask, _NEURON, rule, warn_if_zero, retain_graph)
+        return self._answer(ask, rule, warn_if_zero, retain_graph, of_neuron=True)
 
     def layer_gradients(self, target: TargetType = None) -> tuple[Tensor, Tensor]:
         """Return the plain gradient of the target's score at the layer, and its activation.
@@ -416,17 +415,18 @@ class ForwardPass:
     def _answer(
         self,
         ask: Callable[[], Question],
-        of: str,
         rule: BackwardRule,
         warn_if_zero: bool,
         retain_graph: bool,
+        *,
+        of_neuron: bool = False,
     ) -> tuple[Tensor, ...]:
         with self._answering():
             path, scores = ask()
-            self._require_inputs(path, of)
-            path.check(rule, may_be_linear=of == _NEURON, opening_error=self._not_opened)
+            self._require_inputs(path, "the neuron" if of_neuron else "the output")
+            path.check(rule, may_be_linear=of_neuron, opening_error=self._not_opened)
             # Of the plain gradient the layer's is a part, which may be asked for next.
-            layer = self._single_tensors if rule.is_gradient and of != _NEURON else []
+            layer = self._single_tensors if rule.is_gradient and not of_neuron else []
             found = self._backward(path, rule, scores, layer, retain_graph=retain_graph)
             gradients = self._of_inputs(found)
             if layer:
