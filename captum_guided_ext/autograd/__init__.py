@@ -16,10 +16,10 @@ from captum_guided_ext.autograd._checks import (
 from captum_guided_ext.autograd._fast_copy import FastCheck, FastCopy, checked_copy
 from captum_guided_ext.autograd._forward_pass import ForwardPass, Override, rectifiers
 from captum_guided_ext.autograd._guided_relu import GuidedReLU
+from captum_guided_ext.autograd._modules import modules_of
 from captum_guided_ext.autograd._outputs import check_output, returning_tensors
 from captum_guided_ext.autograd._path import Flow, RectifierReport, listed
 from captum_guided_ext.autograd._recording import Call, modules_called
-from captum_guided_ext.autograd._remembered import known_of
 from captum_guided_ext.autograd._rules import DECONVNET, GRADIENT, GUIDED, BackwardRule, as_rule
 from captum_guided_ext.autograd._scripts import is_module as is_scripted
 from captum_guided_ext.autograd._second_look import Buffers
@@ -49,12 +49,12 @@ __all__ = [
     "checked_copy",
     "inside",
     "is_scripted",
-    "known_of",
     "leaf_uses",
     "listed",
     "memory_of",
     "memory_used",
     "modules_called",
+    "modules_of",
     "opened",
     "rectifiers",
     "returning_tensors",

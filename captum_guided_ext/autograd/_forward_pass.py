@@ -32,7 +32,7 @@ from captum_guided_ext.autograd._tensors import tensors_in
 from captum_guided_ext.errors import ModelError, OpaqueGraphError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from torch import nn
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
     ChooseLayer = Callable[[Sequence[tuple[str, Call]], Tensor], Call]
 
-    # Modules by their numbers, shapes, and operations.
-    Way = tuple[tuple[int, ...], tuple[tuple[int, ...], ...], tuple[str, ...]]
     # Where a backward pass starts: a path, and scores, one tensor for each device.
     Question = tuple[RulePath, Sequence[Tensor]]
 
@@ -85,7 +83,8 @@ class ForwardPass:
     Attributes:
         output: The tensor that the model returned, or the one to explain of what it returned, with
             its graph.
-        layer_name: The dotted name of the layer that ``choose_layer`` chose.
+        layer: The layer that was given, or that ``choose_layer`` chose.
+        layer_name: Its dotted name, where it was chosen.
         no_layer: Why it chose none.
 
     Raises:
@@ -111,7 +110,7 @@ class ForwardPass:
         checks.warn_if_training(self._training)
         self._forward_func = forward_func
         self._arguments = additional_forward_args
-        self._layer = layer
+        self.layer = layer
         self._choose_layer = choose_layer
         self.layer_name: str | None = None
         self.no_layer = ""
@@ -129,12 +128,12 @@ class ForwardPass:
         if not known.needs_a_second_look:
             # Few modules write to their buffers in evaluation mode.
             buffers = Buffers(self._training if known.has_run else self._modules)
-        layer = self._layer
+        layer = self.layer
         if self._choose_layer is not None and known.layer is not None:
             layer = known.layer()
         look = SecondLook(self._data) if known.needs_a_second_look else None
         self._run(model, layer, look)
-        again = self._choose_layer is not None and self._choose(model, self._choose_layer)
+        again = self._choose_layer is not None and self._choose(self._choose_layer)
         if look is None and self._may_hide:
             look, again = SecondLook(self._data), True
             # For good: what makes a rectifier of arithmetic may change without a sign on the graph.
@@ -142,15 +141,15 @@ class ForwardPass:
         if again:
             if buffers is not None:
                 buffers.put_back()
-            self._run(model, self._layer, look)
+            self._run(model, self.layer, look)
         known.has_run = True
-        if self._layer is not None and again:
-            known.layer = weakref.ref(self._layer)
+        if self.layer is not None and again:
+            known.layer = weakref.ref(self.layer)
 
-    def _choose(self, model: Any, choose: ChooseLayer) -> bool:
+    def _choose(self, choose: ChooseLayer) -> bool:
         """Choose the layer, and say whether the model has to run again to record its output."""
-        names = {module: name for name, module in model.named_modules() if name}
-        calls = [(names[call.module], call) for call in self._calls if call.module in names]
+        names = self._modules
+        calls = [(names[call.module], call) for call in self._calls if names.get(call.module)]
         self._calls = []  # and with them the outputs that are not wanted
         self._choose_layer = None
         try:
@@ -159,7 +158,7 @@ class ForwardPass:
             self.no_layer = self.no_layer or str(error)
             self._record([])
             return False
-        self.layer_name, self._layer = names[layer], layer
+        self.layer_name, self.layer = names[layer], layer
         # A module may be called many times: as a layer that was named, it is its last call.
         of_the_layer = [call for _, call in calls if call.module is layer]
         if self._recorded_layer is not layer:
@@ -239,18 +238,6 @@ class ForwardPass:
         """What the layer put out on each device, where that is one tensor; else nothing."""
         records = self._layer_records() if self._recorded else []
         return [one for (one,) in records] if all(len(record) == 1 for record in records) else []
-
-    def way(self) -> Way | None:
-        """Return what tells this forward pass from others of the same model.
-
-        The modules of the model, the shapes of inputs and output, and the names of the operations
-        between them in the order of their calls, without clones. None in training mode, and where
-        the layer was not met.
-        """
-        if self._training or (self._layer is not None and not self._recorded):
-            return None
-        shapes = tuple(tuple(one.shape) for one in (*self.inputs, self.output))
-        return tuple(map(id, self._modules)), shapes, self._path.operations()
 
     def rectifiers(self) -> RectifierReport:
         """Return what lies between the output and the inputs."""
@@ -392,7 +379,7 @@ class ForwardPass:
         records = self._layer_records()
         if any(len(record) != 1 for record in records):
             raise ModelError(
-                f"layer {_name(self._layer)} holds {len(records[0])} tensors, and Grad-CAM needs "
+                f"layer {_name(self.layer)} holds {len(records[0])} tensors, and Grad-CAM needs "
                 "a single feature map: choose a layer with one tensor"
             )
         with self._answering():
@@ -403,7 +390,7 @@ class ForwardPass:
                 gradients = _gradients([scores], [record[0] for record in records])
         found = [g for g in gradients if g is not None]
         if len(found) < len(records):
-            raise ModelError(f"layer {_name(self._layer)} does not lead to the output")
+            raise ModelError(f"layer {_name(self.layer)} does not lead to the output")
         return _captum.reduce_list(found), _captum.reduce_list([r[0].detach() for r in records])
 
     @contextmanager
@@ -496,7 +483,7 @@ class ForwardPass:
 
     def _layer_records(self) -> list[tuple[Tensor, ...]]:
         if not self._recorded:
-            raise ModelError(f"layer {_name(self._layer)} {self._records.why_none()}")
+            raise ModelError(f"layer {_name(self.layer)} {self._records.why_none()}")
         devices = _captum.sort_key_list(list(self._recorded), self._device_ids)
         return [self._recorded[device] for device in devices]
 
@@ -581,7 +568,7 @@ def _named(rule: BackwardRule, gradients: Sequence[Tensor]) -> dict[str, Tensor]
     return {f"{what}[{index}]": gradient for index, gradient in enumerate(gradients)}
 
 
-def _in_training(modules: Sequence[nn.Module]) -> list[nn.Module]:
+def _in_training(modules: Iterable[nn.Module]) -> list[nn.Module]:
     # A frozen scripted module has no training flag.
     return [module for module in modules if getattr(module, "training", False)]
 

@@ -7,21 +7,21 @@ from typing import Any
 from torch import nn
 
 
-def modules_of(model: Any) -> list[nn.Module]:
-    """Return a model and all modules in it, each once; of a bound method, those of its owner.
+def modules_of(model: Any) -> dict[nn.Module, str]:
+    """Return a model and all modules in it, each once, with its name; of a bound method its owner.
 
-    None for a callable that is no module. Several times as fast as ``model.modules()``, which
-    makes names.
+    As ``model.named_modules()``, several times as fast; empty for a callable that is no module.
     """
     # Of a bound model.forward; what a module does not have, it takes long to say.
     owner = model if isinstance(model, nn.Module) else getattr(model, "__self__", None)
-    if not isinstance(owner, nn.Module):
-        return []
-    found = {owner: None}  # in order
-    waiting = [owner]
+    found: dict[nn.Module, str] = {}
+    waiting = [("", owner)] if isinstance(owner, nn.Module) else []
     while waiting:
-        for part in waiting.pop()._modules.values():  # noqa: SLF001
-            if part is not None and part not in found:
-                found[part] = None
-                waiting.append(part)
-    return list(found)
+        name, module = waiting.pop()
+        if module in found:
+            continue
+        found[module] = name
+        prefix = f"{name}." if name else ""
+        parts = list(module._modules.items())  # noqa: SLF001
+        waiting += [(prefix + key, part) for key, part in reversed(parts) if part is not None]
+    return found

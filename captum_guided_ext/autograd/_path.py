@@ -199,11 +199,6 @@ class RulePath:
             return Counter()
         return Counter(found.label for found in self._found if found.role in roles)
 
-    def operations(self) -> tuple[str, ...]:
-        """Return the names of all nodes but clones, in the order of their calls."""
-        names = [(_call_number(node), node.name()) for node in self.nodes]
-        return tuple(name for _, name in sorted(names) if not name.startswith("Clone"))
-
     @property
     def rectifiers(self) -> dict[str, Node]:
         """The nodes of the rectifiers in the order of their calls: "ReLU 1", "ReLU6 2", ..."""

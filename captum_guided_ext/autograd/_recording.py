@@ -134,8 +134,9 @@ def watched_calls() -> Iterator[list[Call]]:
 
     def see(module: nn.Module, value: Any) -> None:
         if isinstance(value, Tensor):
-            kept = value if value.dim() == 4 else None  # noqa: PLR2004
-            calls.append(Call(module, kept, tuple(value.shape), version_of(value)))
+            is_kept = value.dim() == 4  # noqa: PLR2004
+            version = version_of(value) if is_kept else 0
+            calls.append(Call(module, value if is_kept else None, tuple(value.shape), version))
 
     with _watched(see, "name a layer (--layer)"):
         yield calls

@@ -17,13 +17,11 @@ class Known:
         has_run: Whether it has run before.
         needs_a_second_look: Whether its graph shows what may hide a rectifier.
         layer: The layer whose output has to be recorded while the model runs.
-        choice: What whoever chooses a layer remembers of it.
     """
 
     has_run: bool = False
     needs_a_second_look: bool = False
     layer: weakref.ref[nn.Module] | None = None
-    choice: Any = None
 
 
 # By identity: a callable need not be hashable, and may be equal to another.

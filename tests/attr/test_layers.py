@@ -15,7 +15,6 @@ from torchvision import models
 
 import captum_guided_ext as cg
 from captum_guided_ext.attr._utils.layers import find_layer, resolve_layer, run_at_layer
-from captum_guided_ext.autograd import _forward_pass
 from captum_guided_ext.demo import load_demo_network
 from captum_guided_ext.errors import ModelError
 
@@ -348,84 +347,42 @@ def test_where_torch_calls_modules_in_another_way_it_is_said(monkeypatch):
     assert forward_pass.rectifiers().overridden  # all else works
 
 
-# --- it is remembered, and holds for passes alike ---
+# --- it is chosen in each pass ---
 
 
 class Changing(nn.Module):
-    """Ends on one of its blocks, as its attribute says; both are made of the same operations."""
+    """Runs its blocks in an order that may change; they are made of the same operations."""
 
-    def __init__(self, ends_on="second", *, is_longer=False):
+    def __init__(self):
         super().__init__()
-        self.first, self.second, self.last = conv(3, 4), conv(4, 4), conv(4, 4)
-        self.end, self.is_longer = nn.Linear(4, 2), is_longer
-        self.ends_on, self.runs = ends_on, 0
+        self.first, self.blocks = conv(3, 4), nn.ModuleList(conv(4, 4) for _ in range(3))
+        self.end, self.order, self.size, self.runs = nn.Linear(4, 2), (0, 1), 4, 0
 
     def forward(self, x):
         self.runs += 1
-        x = getattr(self, self.ends_on)(self.first(x).relu()).relu()
-        return self.end((x.exp() if self.is_longer else x).mean((2, 3)))
-
-
-@pytest.fixture
-def watches(monkeypatch):
-    """How often calls of modules were watched."""
-    found = []
-    kept = _forward_pass.watched_calls
-    monkeypatch.setattr(_forward_pass, "watched_calls", lambda: found.append(1) or kept())
-    return found
-
-
-def test_a_layer_is_chosen_once_for_passes_alike(watches):
-    model, x = seeded(Changing), torch.rand(2, 3, 8, 8)
-    maps = [cg.compare(model, x, 1, methods=["grad_cam"], metrics=[]).maps for _ in range(3)]
-    assert (len(watches), model.runs) == (1, 3)
-    fresh = cg.compare(seeded(Changing), x, 1, methods=["grad_cam"], metrics=[]).maps
-    assert all(torch.equal(one["grad_cam"], fresh["grad_cam"]) for one in maps)
+        x = self.first(x).relu()
+        for index in self.order:
+            x = self.blocks[index](F.adaptive_avg_pool2d(x, self.size)).relu()
+        return self.end(x.mean((2, 3)))
 
 
 @pytest.mark.parametrize(
-    ("attribute", "value", "layer"),
+    ("change", "layer"),
     [
-        ("ends_on", "last", "last"),  # the same operations, and the layer is not called
-        ("is_longer", True, "second"),  # others
-        ("second", conv(4, 4), "second"),  # another module, by the same name
-        ("second", nn.Sequential(conv(4, 4)), "second"),
-        ("last", nn.Identity(), "second"),  # one that is not called
+        (lambda model: setattr(model, "order", (1, 0)), "blocks.0"),
+        (lambda model: setattr(model, "order", (0, 2)), "blocks.2"),
+        (lambda model: setattr(model, "size", 1), "first"),  # no map is larger than one value
+        (lambda model: model.blocks.__setitem__(1, nn.Sequential(conv(4, 4))), "blocks.1"),
     ],
 )
-def test_where_a_model_does_something_else_its_layer_is_chosen_anew(attribute, value, layer):
+def test_where_a_model_does_something_else_its_layer_is_chosen_anew(change, layer):
     model, x = seeded(Changing), torch.rand(2, 3, 8, 8)
-    assert run_at_layer(model, x)[1].name == "second"
-    setattr(model, attribute, value)
-    for _ in range(3):
-        found = run_at_layer(model, x)[1]
-        assert found == (model.get_submodule(layer), layer, "")
-    model.runs = 0
-    run_at_layer(model, x)
-    assert model.runs == 1  # not once to see that it is another, and once more
-
-
-def test_a_picture_of_another_size_has_its_layer_chosen_in_the_only_run(watches):
-    model = seeded(Changing)
-    for size in (8, 6, 8):
-        assert run_at_layer(model, torch.rand(1, 3, size, size))[1].name == "second"
-    assert (len(watches), model.runs) == (3, 3)
-
-
-def test_in_training_mode_a_layer_is_chosen_each_time(watches):
-    model, x = seeded(Changing).train(), torch.rand(2, 3, 8, 8)
+    assert run_at_layer(model, x)[1].name == "blocks.1"
+    change(model)
     for _ in range(2):
-        run_at_layer(model, x)
-    assert (len(watches), model.runs) == (2, 2)
-
-
-def test_what_is_remembered_of_a_model_goes_with_it():
-    model, x = seeded(Changing), torch.rand(1, 3, 8, 8)
-    run_at_layer(model, x)
-    run_at_layer(model, x)
-    reference = weakref.ref(model)
-    del model
-    assert reference() is None
+        model.runs = 0
+        assert run_at_layer(model, x)[1] == (model.get_submodule(layer), layer, "")
+        assert model.runs == 1
 
 
 # --- either of them, or the reason why there is none ---

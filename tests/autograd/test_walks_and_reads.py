@@ -1,5 +1,7 @@
 """What an attribution costs beside its passes: exact counts, whatever the depth of the network."""
 
+import sys
+
 import pytest
 import torch
 from counting import counted, stack_of
@@ -8,7 +10,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import captum_guided_ext as cg
-from captum_guided_ext.autograd import _path
+from captum_guided_ext.autograd import _path, _scripts
 
 DEPTHS = pytest.mark.parametrize("rectifiers", [2, 6])
 
@@ -41,6 +43,11 @@ COSTS = {
         lambda m, layer, x: cg.compare(m, x, target=1, metrics=(), layer=layer),
         (1, 2, 5),
     ),
+    # One walk more, to see whether TorchScript hides layers.
+    "six methods, no layer named": (
+        lambda m, layer, x: cg.compare(m, x, target=1, metrics=()),
+        (1, 2, 5),
+    ),
 }
 
 
@@ -68,6 +75,59 @@ def test_a_layer_beside_the_path_is_walked_to():
     with counted() as counts:
         cg.ForwardPass(model, torch.rand(2, 3), layer=model.beside)
     assert counts.graph_walks == 3
+
+
+@pytest.mark.parametrize(("is_scripted", "times"), [(False, 1), (True, 2)])
+def test_scripts_are_looked_for_again_only_where_the_forward_pass_met_one(
+    is_scripted, times, monkeypatch
+):
+    monkeypatch.delitem(sys.modules, "torch._dynamo", raising=False)  # other tests import it
+    entered, lowered = [], _scripts.lowered
+    monkeypatch.setattr(_scripts, "lowered", lambda: entered.append(1) or lowered())
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    if is_scripted:
+        model[1] = torch.jit.script(model[1])
+    cg.ForwardPass(model, torch.rand(2, 3)).input_gradients("guided", 1)
+    assert len(entered) == times
+
+
+# --- what a sum of magnitudes tells -----------------------------------------------------------
+
+
+class Times(nn.Module):
+    """A rectifier, and a factor for each example."""
+
+    def __init__(self, factors, *, power=1):
+        super().__init__()
+        self.factors, self.power = factors, power
+
+    def forward(self, x):
+        return (x.relu() ** self.power * self.factors.to(x.dtype)[:, None]).sum(1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_maps_as_large_and_as_small_as_numbers_get_are_neither_infinite_nor_zero(dtype):
+    kind = torch.finfo(dtype)
+    factors = torch.tensor([kind.max, kind.tiny, -kind.max, kind.smallest_normal], dtype=dtype)
+    x = torch.ones(4, 40, dtype=dtype)
+    found = cg.ForwardPass(Times(factors), x).input_gradients("gradient", warn_if_zero=True)[0]
+    assert torch.equal(found, factors[:, None].expand(4, 40))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_one_number_in_one_map_is_found(bad):
+    factors = torch.tensor([1.0, 1.0, bad])
+    with pytest.raises(
+        ValueError, match=r"NaN or infinity in 4 of 12 places, first at index \(2, 0\)"
+    ):
+        cg.ForwardPass(Times(factors), torch.ones(3, 4)).input_gradients("gradient")
+
+
+def test_of_two_inputs_one_may_have_a_map_that_is_zero():
+    forward_pass = cg.ForwardPass(lambda x, y: (x.relu() + 0 * y).sum(1), (torch.ones(2, 3),) * 2)
+    of_x, of_y = forward_pass.input_gradients("gradient", warn_if_zero=True)
+    assert of_x.all()
+    assert not of_y.any()
 
 
 def test_the_counter_counts():

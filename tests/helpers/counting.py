@@ -11,6 +11,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from captum_guided_ext.attr._utils import layers
 from captum_guided_ext.autograd import _forward_pass, _modules, _path, _recording, _scripts
 
 READS = {  # functions that hand a value to the host
@@ -77,7 +78,8 @@ def counted():
     with contextlib.ExitStack() as stack:
         patch = stack.enter_context(_patches())
         patch(nn.Module, "named_modules", walk_by_name)
-        patch(_forward_pass, "modules_of", walk)
+        for module in (_forward_pass, layers):
+            patch(module, "modules_of", walk)
         for module in WALKS:
             if hasattr(module, "nodes_between"):
                 patch(module, "nodes_between", walk_graph)

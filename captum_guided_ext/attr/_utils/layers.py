@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import Size, nn
+from torch import nn
 
-from captum_guided_ext.autograd import ForwardPass, is_scripted, known_of
+from captum_guided_ext.autograd import ForwardPass, is_scripted, modules_of
 from captum_guided_ext.errors import ModelError, nearest
 
 if TYPE_CHECKING:
@@ -64,18 +63,6 @@ class FoundLayer(NamedTuple):
     reason: str = ""
 
 
-class _Choice(NamedTuple):
-    """What was chosen in a forward pass, and what tells others like it."""
-
-    layer: weakref.ref[nn.Module]
-    name: str | None
-    shape: Size
-    way: Any
-
-
-_WAVERS = "a model whose calls were others the next time"
-
-
 def find_layer(model: object, layer: nn.Module | str) -> FoundLayer:
     """Return a layer with its dotted name, which is looked up for a module.
 
@@ -95,11 +82,7 @@ def run_at_layer(
     additional_forward_args: object = None,
     layer: FoundLayer | None = None,
 ) -> tuple[ForwardPass, FoundLayer]:
-    """Run a model for methods that need a layer, and say which it is, or why there is none.
-
-    It runs once. Which layer was chosen is remembered as long as the model lives, and holds for
-    pictures of the same size if the same operations followed one another; where they did not, the
-    model runs again to choose anew, and is not trusted a second time.
+    """Run a model once for methods that need a layer, and say which it is, or why there is none.
 
     Args:
         model: A module or any callable.
@@ -108,15 +91,6 @@ def run_at_layer(
         layer: Where it is known already. Default: the one that Grad-CAM is meant for (see
             :func:`last_feature_map`), found in this very forward pass.
     """
-    known = known_of(model)
-    if layer is None and isinstance(known.choice, _Choice) and known.choice.shape == x.shape:
-        chosen, name, _, way = known.choice
-        if (module := chosen()) is not None:
-            forward_pass = ForwardPass(model, x, additional_forward_args, layer=module)
-            if forward_pass.way() == way:
-                return forward_pass, FoundLayer(module, name)
-            del forward_pass
-        known.choice = _WAVERS
     if layer is None:
         if not isinstance(model, nn.Module):
             why = "a model that is no nn.Module has no layers to choose from: name one"
@@ -124,19 +98,15 @@ def run_at_layer(
         elif x.ndim != 4:  # noqa: PLR2004
             why = f"the input must be pictures (N, C, H, W), not {tuple(x.shape)}"
             layer = FoundLayer(reason=why)
-        elif any(map(is_scripted, model.modules())):
+        elif any(map(is_scripted, modules_of(model))):
             why = "TorchScript hides what its layers return: name one (--layer)"
             layer = FoundLayer(reason=why)
     if layer is not None:
         return ForwardPass(model, x, additional_forward_args, layer=layer.module), layer
     choose = partial(last_feature_map, picture=x.shape)
     forward_pass = ForwardPass(model, x, additional_forward_args, choose_layer=choose)
-    name = forward_pass.layer_name
-    module = None if name is None else resolve_layer(model, name)
-    way = forward_pass.way()
-    if module is not None and way is not None and known.choice is not _WAVERS:
-        known.choice = _Choice(weakref.ref(module), name, x.shape, way)
-    return forward_pass, FoundLayer(module, name, forward_pass.no_layer)
+    found = FoundLayer(forward_pass.layer, forward_pass.layer_name, forward_pass.no_layer)
+    return forward_pass, found
 
 
 def last_feature_map(
@@ -165,8 +135,7 @@ def last_feature_map(
     """
     classes = output.shape[1] if output.ndim > 1 else None
     last_parameters = max(
-        (i for i, (_, call) in enumerate(calls) if _holds_parameters(call.module, recurse=False)),
-        default=-1,
+        (i for i, (_, call) in enumerate(calls) if _holds_its_own(call.module)), default=-1
     )
     features = scores = None
     off_map: tuple[int, ...] | None = None
@@ -191,8 +160,13 @@ def last_feature_map(
     return found
 
 
-def _holds_parameters(module: nn.Module, *, recurse: bool = True) -> bool:
-    return any(True for _ in module.parameters(recurse=recurse))
+def _holds_its_own(module: nn.Module) -> bool:
+    return any(one is not None for one in module._parameters.values())  # noqa: SLF001
+
+
+def _holds_parameters(module: nn.Module) -> bool:
+    # Several times as fast as module.parameters(), which makes names.
+    return _holds_its_own(module) or any(map(_holds_parameters, module.children()))
 
 
 def _is_channels_last(module: nn.Module) -> bool:
