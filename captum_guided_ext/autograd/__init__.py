@@ -17,7 +17,7 @@ from captum_guided_ext.autograd._fast_copy import FastCheck, FastCopy, checked_c
 from captum_guided_ext.autograd._forward_pass import ForwardPass, Override, rectifiers
 from captum_guided_ext.autograd._guided_relu import GuidedReLU
 from captum_guided_ext.autograd._modules import modules_of
-from captum_guided_ext.autograd._outputs import check_output, returning_tensors
+from captum_guided_ext.autograd._outputs import check_output, output_of, returning_tensors
 from captum_guided_ext.autograd._path import Flow, RectifierReport, listed
 from captum_guided_ext.autograd._recording import Call, modules_called
 from captum_guided_ext.autograd._rules import DECONVNET, GRADIENT, GUIDED, BackwardRule, as_rule
@@ -56,6 +56,7 @@ __all__ = [
     "modules_called",
     "modules_of",
     "opened",
+    "output_of",
     "rectifiers",
     "returning_tensors",
     "select_target",

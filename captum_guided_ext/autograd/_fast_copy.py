@@ -18,13 +18,13 @@ from captum_guided_ext import _captum
 from captum_guided_ext.autograd._checks import check_inputs
 from captum_guided_ext.autograd._eager import as_written
 from captum_guided_ext.autograd._folding import TYPES, Way, fold, watched
-from captum_guided_ext.autograd._outputs import check_output
+from captum_guided_ext.autograd._outputs import output_of
 from captum_guided_ext.autograd._tensors import tensors_in
 from captum_guided_ext.autograd._wrapped import inside, opened
 from captum_guided_ext.errors import ModelError, brief, is_lack_of_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Collection, Iterator
 
 _PICTURES = 4  # dimensions
 TOLERANCE = 1e-4
@@ -155,7 +155,8 @@ class FastCopy:
             ModelError: if it is further than :data:`TOLERANCE`.
         """
         if exact is None:
-            exact = _output(self._original, inputs, additional_forward_args)
+            with as_written():
+                exact = output_of(self._original, inputs, additional_forward_args)
         found = _disagreement(output.detach(), exact)
         if not found <= TOLERANCE:
             raise ModelError(
@@ -168,7 +169,8 @@ class FastCopy:
 
     def run(self, inputs: tuple[Tensor, ...], additional_forward_args: object = None) -> Tensor:
         """Return the copy's output, without a graph."""
-        return _output(self.model, inputs, additional_forward_args)
+        with as_written():
+            return output_of(self.model, inputs, additional_forward_args)
 
     def _pairs(
         self, inputs: tuple[Tensor, ...], further: object, kept: Collection[nn.Module]
@@ -227,12 +229,6 @@ def checked_copy(
 def _left_behind(model: nn.Module) -> Iterator[Tensor]:
     for module in model.modules():
         yield from (t for t in tensors_in(list(vars(module).values())) if t.grad_fn is not None)
-
-
-def _output(model: Callable[..., Any], inputs: tuple[Tensor, ...], further: object) -> Tensor:
-    arguments = _captum.format_additional_forward_args(further) or ()
-    with torch.no_grad(), as_written():
-        return check_output(model(*(x.detach().clone() for x in inputs), *arguments))
 
 
 def _disagreement(ours: Tensor, exact: Tensor) -> float:

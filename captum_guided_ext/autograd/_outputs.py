@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
+from captum_guided_ext import _captum
 from captum_guided_ext.autograd._tensors import tensors_in
 from captum_guided_ext.errors import OutputError
 
@@ -32,6 +34,23 @@ def check_output(returned: Any) -> Tensor:
     if not output.is_floating_point():
         raise OutputError(f"the model returned dtype {output.dtype}, which has no gradient")
     return output
+
+
+def output_of(
+    model: Callable[..., Any], inputs: tuple[Tensor, ...], further: object = None
+) -> Tensor:
+    """Return what a model returns, as :func:`check_output`, without a graph.
+
+    It takes copies of ``inputs``, for it may write to them.
+
+    Args:
+        model: A module or any callable.
+        inputs: What it takes.
+        further: Its additional forward arguments, as in Captum.
+    """
+    with torch.no_grad():
+        copies = tuple(x.detach().clone() for x in inputs)
+        return check_output(_captum.run_forward(model, copies, None, further))
 
 
 def _found(returned: Any) -> Tensor | None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from captum_guided_ext import _captum
-from captum_guided_ext.autograd import check_finite, check_inputs, check_output, select_target
+from captum_guided_ext.autograd import check_finite, check_inputs, output_of, select_target
 from captum_guided_ext.errors import ModelError
 from captum_guided_ext.metrics._utils.attributions import check_shapes
 from captum_guided_ext.metrics._utils.baselines import filled
@@ -109,8 +108,7 @@ def scores_at(
         ValueError: for a baseline that does not fit, a bad target, NaN or infinity.
     """
     x = filled(baseline, inputs.detach())
-    with torch.no_grad():
-        output = check_output(_captum.run_forward(model, (x,), None, additional_forward_args))
+    output = output_of(model, (x,), additional_forward_args)
     scores = select_target(output, target).flatten()
     if len(scores) != len(x):
         raise ModelError(

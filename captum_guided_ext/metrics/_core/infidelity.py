@@ -13,8 +13,8 @@ from captum_guided_ext import _captum
 from captum_guided_ext.autograd import (
     check_finite,
     check_inputs,
-    check_output,
     checked_copy,
+    output_of,
     select_target,
 )
 from captum_guided_ext.metrics._utils.attributions import check_shapes
@@ -348,8 +348,7 @@ def sample_infidelity(
     examples = len(xs[0])
     predictions = _Predictions(xs, attributions, multiplied)
     if scores is None:
-        with torch.no_grad():
-            scores = _scores(forward_func, xs, target, arguments)
+        scores = _scores(forward_func, xs, target, arguments)
     before = widened(scores).flatten()[:, None]
 
     def measure(count: int) -> Tensor:
@@ -394,7 +393,7 @@ def _scores(
     target: TargetType,
     arguments: tuple[object, ...] | None,
 ) -> Tensor:
-    output = check_output(_captum.run_forward(forward_func, xs, None, arguments))
+    output = output_of(forward_func, xs, arguments)
     scores = select_target(output, target)
     if len(scores) != len(xs[0]):
         raise ValueError(

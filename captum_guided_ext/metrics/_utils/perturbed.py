@@ -53,7 +53,11 @@ class PerturbedSamples:
         if self._draws is None:
             xs = tuple(x.repeat_interleave(count, dim=0) for x in self._inputs)
             further = tuple(self._expanded(one, count) for one in self._further)
-            return check_made(self._perturb, self._call(xs, further, list(samples) * examples))
+            made = self._call(xs, further, list(samples) * examples)
+            check_made(self._perturb, made)
+            if isinstance(self._perturb, Perturbation):
+                self._check_shapes(made, examples * count)
+            return made
         each = self._seeded(samples, self._draws)
         if isinstance(self._perturb, Perturbation):
             return self._put_together(each, examples * count)
@@ -69,12 +73,8 @@ class PerturbedSamples:
         rooms: list[Tensor] = []
         for place, made in enumerate(each):
             check_made(self._perturb, made, are_finite=True)
-            for index, (one, x) in enumerate(zip(made, self._inputs, strict=True)):
-                if one.shape[1:] != x.shape[1:] or len(one) != 1:
-                    raise ValueError(
-                        f"the perturbation {_name(self._perturb)} returned shape "
-                        f"{tuple(one.shape)} for an input of shape {(1, *x.shape[1:])}"
-                    )
+            self._check_shapes(made, 1)
+            for index, one in enumerate(made):
                 if place == 0:
                     rooms.append(_room_like(one, count))
                 rooms[index][place : place + 1] = one
@@ -82,6 +82,14 @@ class PerturbedSamples:
             for place in range(count):
                 check_made(self._perturb, tuple(room[place : place + 1] for room in rooms))
         return tuple(rooms)
+
+    def _check_shapes(self, made: tuple[Tensor, ...], count: int) -> None:
+        for one, x in zip(made, self._inputs, strict=True):
+            if one.shape != (count, *x.shape[1:]):
+                raise ValueError(
+                    f"the perturbation {_name(self._perturb)} returned shape {tuple(one.shape)} "
+                    f"for an input of shape {(count, *x.shape[1:])}"
+                )
 
     def _seeded(self, samples: Sequence[int], draws: Draws) -> Iterator[Any]:
         """Make these samples of each example, one by one, each from its own random numbers."""
@@ -94,8 +102,9 @@ class PerturbedSamples:
                     generator = draws.generator(example, sample, device)
                     yield self._call(xs, further, [sample], generator)
                 else:
+                    own = tuple(x.clone() for x in xs)  # a function may write to what it takes
                     with seeded_globally(draws.seed_of(example, sample), device):
-                        made = self._call(xs, further, [sample])
+                        made = self._call(own, further, [sample])
                     yield made
 
     def _call(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from captum_guided_ext import _captum
-from captum_guided_ext.autograd import check_finite, check_inputs, check_output, select_target
+from captum_guided_ext.autograd import check_finite, check_inputs, output_of, select_target
 from captum_guided_ext.errors import warn_user
 from captum_guided_ext.metrics._utils.attributions import check_shapes
 from captum_guided_ext.sampling import a_seed, find_draws, per_sample, widened
@@ -102,10 +102,7 @@ class Removals:
         arguments = _captum.expand_additional_forward_args(
             self._arguments, count, expansion_type=by
         )
-        with torch.no_grad():
-            output = widened(
-                check_output(_captum.run_forward(self._forward_func, (xs,), None, arguments))
-            )
+        output = widened(output_of(self._forward_func, (xs,), arguments))
         if output.dim() == 2 and output.shape[1] > 1:  # noqa: PLR2004 - (examples, classes)
             self._doubt(output)
             output = output.softmax(dim=1)
