@@ -9,7 +9,7 @@ import captum_guided_ext as cg
 from captum_guided_ext.evaluation import METRICS
 from captum_guided_ext.metrics import GaussianNoise, Perturbation, infidelity
 
-METHODS = ["gradient", "guided_backprop", "grad_cam"]
+METHODS = ["gradient", "input_x_gradient", "guided_backprop", "grad_cam"]
 
 
 class Normalising(nn.Module):
