@@ -19,7 +19,7 @@ import speed_cases as cases
 import speed_growth as growth
 import speed_report as report
 import torch
-from speed_cases import LARGE, LAYERS, METRICS, SINGLE, TASKS
+from speed_cases import LARGE, LAYERS, METRICS, TASKS
 from speed_contenders import CONTENDERS, ONLY, passes, taking_part
 from speed_measuring import Journal, Settings, code, interleaved, measure, quiet, seconds_of
 from torch import nn
@@ -30,16 +30,18 @@ QUICK = Settings(least=3, most=9, seconds=0.15)
 def cells(*, quick=False, device="cpu"):
     """Return what is measured: a network, a batch, a size and a task."""
     if quick:
+        shared = (*report.GUIDED, "four", "six")
+        large = [(name, 1, 224, task) for name, task in product(LAYERS, shared)]
         small = [
             (name, 1, 64, task)
             for name, task in product(LAYERS, TASKS)
-            if task != "sensitivity" and (task, name) != ("metrics", "vgg16")  # over two minutes
+            if task not in (*shared, "sensitivity")
+            and (task, name) != ("metrics", "vgg16")  # over two minutes
         ]
-        small.append((*ONLY["quantus"], "sensitivity"))
-        further = product(
-            ("resnet18", "mobilenet_v2"), ((8, 64), (1, 224)), (*SINGLE, "four", "six")
-        )
-        return small + [(name, *shape, task) for name, shape, task in further]
+        batches = [
+            (name, 8, 64, task) for name, task in product(("resnet18", "mobilenet_v2"), shared)
+        ]
+        return [*large, *small, *batches, (*ONLY["quantus"], "sensitivity")]
     sizes, batches = ((64, 224), (1, 8)) if device == "cpu" else ((224,), (1, 8, 64, 256))
 
     def is_asked(name, size, batch, task):
