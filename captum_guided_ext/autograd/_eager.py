@@ -25,18 +25,23 @@ def as_written(*, may_be_scripts: bool = True) -> AbstractContextManager[Any]:
     Args:
         may_be_scripts: Whether scripts may be called; where not, nothing has to be done for them.
     """
-    if "torch._dynamo" in sys.modules:  # importing it takes a second
-        return _uncompiled_too()
-    return _scripts.lowered() if may_be_scripts else nullcontext()
+    if "torch._dynamo" not in sys.modules:  # importing it takes a second
+        return _scripts.lowered() if may_be_scripts else nullcontext()
+    return _uncompiled_too() if may_be_scripts else _uncompiled()
+
+
+def _uncompiled() -> AbstractContextManager[None]:
+    from torch._dynamo import eval_frame  # noqa: PLC0415
+
+    # This thread's own switch, where torch has it; else the whole process's.
+    switch: Any = getattr(eval_frame, "_use_eager_on_nested_compile", _forced_eager)
+    found: AbstractContextManager[None] = switch()
+    return found
 
 
 @contextmanager
 def _uncompiled_too() -> Iterator[_scripts.Lowered]:
-    from torch._dynamo import eval_frame  # noqa: PLC0415
-
-    # This thread's own switch, where torch has it; else the whole process's.
-    switch = getattr(eval_frame, "_use_eager_on_nested_compile", _forced_eager)
-    with switch(), _scripts.lowered() as lowered:
+    with _uncompiled(), _scripts.lowered() as lowered:
         yield lowered
 
 
