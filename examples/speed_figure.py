@@ -56,7 +56,8 @@ def draw(cells, file):
             axes.yaxis.set_major_formatter(plain)
             axes.yaxis.set_minor_formatter(NullFormatter())
         else:
-            axes.set_ylim(bottom=0)
+            highest = max((max(one.get_ydata()) for one in axes.lines), default=1)
+            axes.set_ylim(0, 1.05 * highest)
         axes.grid(alpha=0.3)
         if sizes:
             axes.legend(frameon=False, fontsize=8)
