@@ -203,7 +203,7 @@ class RulePath:
     def rectifiers(self) -> dict[str, Node]:
         """The nodes of the rectifiers in the order of their calls: "ReLU 1", "ReLU6 2", ..."""
         found = [one for one in self._found if one.role is Role.RECTIFIER]
-        found.sort(key=lambda one: _call_number(one.node))
+        found.sort(key=lambda one: int(one.node._sequence_nr()))  # noqa: SLF001 - there is no other
         return {f"{one.label} {number}": one.node for number, one in enumerate(found, start=1)}
 
     @property
@@ -344,10 +344,6 @@ class RulePath:
         hooks = [(node, partial(watch, name)) for name, node in self.rectifiers.items()]
         with self.applied(rule, hooks):
             yield flows
-
-
-def _call_number(node: Node) -> int:
-    return int(node._sequence_nr())  # noqa: SLF001 - there is no other
 
 
 def _hook_of(found: _Found, rule: BackwardRule, usual: NodeHook) -> NodeHook:

@@ -24,7 +24,7 @@ def network_and_inputs(rectifiers):
     return model, model[3 * rectifiers - 1], torch.rand(5, 3, 6, 6)
 
 
-# Walks of the graph, walks of the modules, and reads: whether the inputs are finite, the ends of
+# Walks of the graph, walks of the modules, and reads: whether the inputs are finite, the sums of
 # each map, and a target that is a tensor.
 COSTS = {
     "GuidedBackprop": (lambda m, layer, x: cg.GuidedBackprop(m).attribute(x, 1), (1, 1, 2)),
