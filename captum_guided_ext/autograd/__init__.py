@@ -24,7 +24,7 @@ from captum_guided_ext.autograd._rules import DECONVNET, GRADIENT, GUIDED, Backw
 from captum_guided_ext.autograd._scripts import is_module as is_scripted
 from captum_guided_ext.autograd._second_look import Buffers
 from captum_guided_ext.autograd._uses import Use, leaf_uses, memory_of, memory_used
-from captum_guided_ext.autograd._wrapped import inside, opened
+from captum_guided_ext.autograd._wrapped import deep_copy, opened
 
 __all__ = [
     "DECONVNET",
@@ -47,7 +47,7 @@ __all__ = [
     "check_maps",
     "check_output",
     "checked_copy",
-    "inside",
+    "deep_copy",
     "is_scripted",
     "leaf_uses",
     "listed",

@@ -8,7 +8,6 @@ operations that use what each of them returns.
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -20,7 +19,7 @@ from captum_guided_ext.autograd._eager import as_written
 from captum_guided_ext.autograd._folding import TYPES, Way, fold, watched
 from captum_guided_ext.autograd._outputs import output_of
 from captum_guided_ext.autograd._tensors import tensors_in
-from captum_guided_ext.autograd._wrapped import inside, opened
+from captum_guided_ext.autograd._wrapped import deep_copy, opened
 from captum_guided_ext.errors import ModelError, brief, is_lack_of_memory
 
 if TYPE_CHECKING:
@@ -103,8 +102,7 @@ class FastCopy:
         # What a forward pass left on a module, an activation say, which torch does not copy.
         self.memo |= {id(one): one.detach() for one in _left_behind(inner)}
         try:
-            with torch.inference_mode(False), torch.no_grad():  # noqa: FBT003
-                self.model: nn.Module = copy.deepcopy(inner, self.memo)
+            self.model = deep_copy(model, self.memo)
         except Exception as error:
             if is_lack_of_memory(error):
                 raise
@@ -119,10 +117,6 @@ class FastCopy:
                 f"fast=True computes on a copy of the network, and a deep copy of {kind} {what}, "
                 "which is not to be changed: leave fast out"
             )
-        wrapper: Any = model
-        while wrapper is not inner:  # and who refers to a wrapper finds the copy
-            self.memo[id(wrapper)] = self.model
-            wrapper = inside(wrapper)
         self.channels_last = any(
             x.dim() == _PICTURES and x.device.type == "cpu" and x.dtype in TYPES for x in inputs
         )

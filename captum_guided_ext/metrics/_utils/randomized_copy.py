@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from captum_guided_ext.autograd import ForwardPass, inside, leaf_uses, memory_of, opened
+from captum_guided_ext.autograd import ForwardPass, deep_copy, leaf_uses, memory_of, opened
 from captum_guided_ext.errors import ModelError, brief, is_lack_of_memory
 from captum_guided_ext.metrics._utils.layers_in_order import (
     Layer,
@@ -79,11 +78,7 @@ class RandomizedCopy:
             raise ModelError(f"{self._kind} has no parameters, and so nothing to randomise")
         self._memory = {memory_of(one) for one in (*parameters, *inner.buffers())} - {0}
         self.memo: dict[int, Any] = {}
-        self.model = self._copied(inner)
-        wrapper: Any = model
-        while wrapper is not inner:  # and who refers to a wrapper finds the copy
-            self.memo[id(wrapper)] = self.model
-            wrapper = inside(wrapper)
+        self.model = self._copied(model)
         self._weights = paired_weights(inner, self.model)
         self._layers: dict[str, Layer] = {}
         self._unseen: list[Weight] = []
@@ -217,11 +212,9 @@ class RandomizedCopy:
             for weight in layer.weights:
                 _write(weight.copies, weight.original)
 
-    def _copied(self, inner: nn.Module) -> nn.Module:
+    def _copied(self, model: nn.Module) -> nn.Module:
         try:
-            # Without a graph: a script's tensors would be copied with one to the original's.
-            with torch.inference_mode(False), torch.no_grad():  # noqa: FBT003
-                copied: nn.Module = copy.deepcopy(inner, self.memo)
+            copied = deep_copy(model, self.memo)
         except Exception as error:
             if is_lack_of_memory(error):
                 raise
@@ -230,7 +223,7 @@ class RandomizedCopy:
                 f"({brief(error)})"
             ) from error
         theirs = (*copied.parameters(), *copied.buffers())
-        if copied is inner or any(memory_of(one) in self._memory for one in theirs):
+        if copied is opened(model) or any(memory_of(one) in self._memory for one in theirs):
             raise ModelError(
                 f"a deep copy of {self._kind} shares memory with it, and its weights are not to be "
                 "changed: a __deepcopy__ of one of its parts returns what it was given"
