@@ -1,0 +1,116 @@
+"""The patches for Captum: the tests of each fail on Captum as it is, and pass with the patch.
+
+Captum's installed files, copied, stand for its checkout: they have none of its own tests.
+"""
+
+import importlib.metadata
+import shutil
+import sys
+from pathlib import Path
+
+import captum
+import pytest
+from places import ROOT
+from programs import python
+
+sys.path.insert(0, str(ROOT / "examples" / "upstream"))
+import apply
+
+PATCHES = apply.patches()
+WRITTEN_FOR = "0.9.0"
+
+pytestmark = [
+    pytest.mark.skipif(
+        importlib.metadata.version("captum") != WRITTEN_FOR,
+        reason=f"the patches are written for Captum {WRITTEN_FOR}",
+    ),
+    pytest.mark.skipif(shutil.which("git") is None, reason="there is no git"),
+]
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "somebody")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "somebody@example.invalid")
+    folder = tmp_path / "checkout"
+    shutil.copytree(Path(captum.__file__).parent, folder / "captum")
+    (folder / ".gitignore").write_text("__pycache__\n")
+    apply.git(tmp_path, "init", "-q", str(folder))
+    apply.git(folder, "add", "--all")
+    apply.git(folder, "commit", "-q", "-m", "as installed")
+    return folder
+
+
+def patch_of(checkout, path, files):
+    """Write a commit of these files, which the checkout has not got, as a patch."""
+    for name, text in files.items():
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / name).write_text(text)
+    apply.git(checkout, "add", "--all")
+    apply.git(checkout, "commit", "-q", "-m", "made up")
+    path.write_text(apply.git(checkout, "format-patch", "-1", "--stdout"))
+    apply.git(checkout, "reset", "-q", "--hard", "HEAD~1")
+    return path
+
+
+def test_all_are_known():
+    assert [patch.name[:4] for patch in PATCHES] == list(apply.OWN_TESTS)
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.stem)
+def test_its_tests_fail_without_it_and_pass_with_it(checkout, patch):
+    for earlier in PATCHES[: PATCHES.index(patch)]:
+        apply.git(checkout, "am", "-q", str(earlier))
+    proof = apply.prove(checkout, patch)
+    assert proof.failed_before == proof.passed > 0
+    assert apply.git(checkout, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        ("assert True", "its tests pass without it: tests/test_new.py::test_new"),
+        ("assert False", "its tests fail with it: tests/test_new.py::test_new"),
+        ("}", "its tests cannot be run:"),
+    ],
+)
+def test_what_proves_nothing_is_not_applied(checkout, tmp_path, test, said):
+    text = f"def test_new():\n    {test}\n"
+    files = {"tests/test_new.py": text, "captum/new.py": "RIGHT = 1\n"}
+    patch = patch_of(checkout, tmp_path / "0001-made-up.patch", files)
+    start = apply.git(checkout, "rev-parse", "HEAD")
+    with pytest.raises(apply.NotProvenError, match=said):
+        apply.prove(checkout, patch)
+    assert apply.git(checkout, "rev-parse", "HEAD") == start
+    assert apply.git(checkout, "status", "--porcelain") == ""
+
+
+def test_a_test_of_captums_own_that_breaks_is_noticed(checkout, tmp_path):
+    name = f"tests/{apply.OWN_TESTS['0004'][0]}"
+    (checkout / name).parent.mkdir(parents=True)
+    (checkout / name).write_text(
+        "import captum\n\n\ndef test_own():\n    assert not hasattr(captum, 'new')\n\n\n"
+        "def test_ill():\n    assert False\n"
+    )
+    apply.git(checkout, "add", "--all")
+    apply.git(checkout, "commit", "-q", "-m", "its own tests")
+    files = {
+        "tests/test_new.py": "import captum\n\n\ndef test_new():\n    import captum.new\n",
+        "captum/new.py": "import captum\n",
+    }
+    patch = patch_of(checkout, tmp_path / "0004-made-up.patch", files)
+    assert apply.prove(checkout, patch, failing={f"{name}::test_ill"}) == (1, 1, 1)
+    apply.git(checkout, "reset", "-q", "--hard", "HEAD~1")
+    with pytest.raises(apply.NotProvenError, match=r"Captum's own tests fail with it: .*test_ill"):
+        apply.prove(checkout, patch)
+    assert not (checkout / "captum" / "new.py").exists()
+
+
+def test_only_a_clean_checkout_is_taken(checkout, tmp_path):
+    program = ROOT / "examples" / "upstream" / "apply.py"
+    (checkout / "captum" / "new.py").write_text("")
+    said = python(program, checkout, code=1).stderr
+    assert "has changes: commit or stash them first" in said
+    (tmp_path / "empty").mkdir()
+    assert "is no checkout of Captum" in python(program, tmp_path / "empty", code=1).stderr
