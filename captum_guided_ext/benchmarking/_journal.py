@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from captum_guided_ext.benchmarking._lines import (
@@ -33,6 +34,7 @@ _SETTINGS, _ROWS, _DAMAGED = "run.json", "rows-*.jsonl", "damaged-*.jsonl"
 _FORMAT = 2
 _IMPLIED = ("higher_is_better",)  # by metrics that differ: told last
 _TOLD = 6  # of the changes
+_LOCKED_BYTE = 2**30  # on Windows, where nobody can read a locked one: behind all lines
 _ELSEWHERE = "Choose another folder, or empty this one"
 
 
@@ -284,7 +286,8 @@ def mend_parts(folder: Path, settings: Mapping[str, Any], *, after: int) -> None
 
 
 def _open(file: Path) -> int:
-    return os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    as_written = getattr(os, "O_BINARY", 0)  # Windows would write another end of line
+    return os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | as_written, 0o644)
 
 
 def _write(descriptor: int, content: bytes) -> None:
@@ -296,12 +299,16 @@ def _write(descriptor: int, content: bytes) -> None:
 def _lock(descriptor: int) -> bool:
     """Lock a file that is open; return whether nobody else holds it."""
     try:
-        import fcntl  # noqa: PLC0415 - not on every system
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        if sys.platform == "win32":
+            import msvcrt  # noqa: PLC0415
+
+            os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl  # noqa: PLC0415
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
         return False
     return True
 

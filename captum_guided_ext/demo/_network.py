@@ -78,8 +78,8 @@ class DemoNetwork(nn.Module):
 
 def training_record() -> dict[str, Any]:
     """How the weights in the package were made and how well they do, as ``TrainingRecord`` says."""
-    record = (resources.files(__package__) / WEIGHTS_FILE.replace(".pt", ".json")).read_text()
-    fields: dict[str, Any] = json.loads(record)
+    record = resources.files(__package__) / WEIGHTS_FILE.replace(".pt", ".json")
+    fields: dict[str, Any] = json.loads(record.read_text("utf-8"))
     return fields
 
 

@@ -9,19 +9,21 @@ from pathlib import PurePath
 from captum_guided_ext.output._text import UNPRINTABLE
 
 _UNFIT = re.compile(rf'[\s{UNPRINTABLE}/\\:*?"<>|]+')
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # of Windows
 _MOST_BYTES = 120  # file systems take 255, and endings and the names of maps are still to come
 
 
 def file_stem(name: str) -> str:
     """Return what files that belong to a picture are called, without their endings.
 
-    Characters that some system does not take in a name, and white space, become "-". A long name is
-    cut, and ends in a digest of the whole.
+    Characters that some system does not take in a name, and white space, become "-". A name that
+    Windows reserves gets a "_" in front. A long name is cut, and ends in a digest of the whole.
 
     Args:
         name: The picture's, with or without an ending.
     """
-    return _fit(PurePath(name).stem.strip(". "), name, _MOST_BYTES) or "picture"
+    stem = _fit(PurePath(name).stem.strip(". "), name, _MOST_BYTES) or "picture"
+    return f"_{stem}" if _RESERVED.fullmatch(stem) else stem
 
 
 def name_part(name: str) -> str:

@@ -1,13 +1,16 @@
 """A benchmark that is killed, meets a full disk or is asked again ends with the rows it should."""
 
+import errno
 import functools
 import json
 import os
 import random
 import re
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -410,6 +413,36 @@ def test_a_run_that_failed_before_its_first_row_locks_nothing(tmp_path):
     journal.close()
     assert start_run(tmp_path, {"seed": 2}) == {}
     assert read_records(tmp_path)[0] == {"seed": 2}
+
+
+def is_open_for_the_same_file(one, other):
+    try:
+        return os.path.sameopenfile(one, other)
+    except OSError:  # closed
+        return False
+
+
+def test_windows_locks_a_byte_behind_all_lines(tmp_path, monkeypatch):
+    """By a stand-in for its locks, which belong to an open file, and end with it."""
+    holders = set()
+
+    def locking(descriptor, mode, size):
+        assert (mode, size) == (2, 1)
+        assert os.lseek(descriptor, 0, os.SEEK_CUR) > os.fstat(descriptor).st_size + 10**9
+        if any(is_open_for_the_same_file(one, descriptor) for one in holders - {descriptor}):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        holders.add(descriptor)
+
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2))
+    monkeypatch.setattr(sys, "platform", "win32")
+    written_rows(tmp_path)
+    journal = Journal(tmp_path, 0, SETTINGS)
+    with pytest.raises(DataError, match="another process is writing"):
+        Journal(tmp_path, 0, SETTINGS)
+    journal.close()
+    assert len(list(read_records(tmp_path)[1])) > 0
+    Journal(tmp_path, 0, SETTINGS).close()
+    assert holders
 
 
 def test_a_finished_run_is_read_where_nothing_can_be_written(

@@ -22,6 +22,10 @@ from captum_guided_ext.output import file_stem
         (" .png", "picture"),
         ("", "picture"),
         ("|||.png", "picture"),
+        ("con.png", "_con"),
+        ("Aux.tar.gz", "_Aux.tar"),
+        ("lpt1", "_lpt1"),
+        ("console.png", "console"),
     ],
 )
 def test_a_stem(name, stem):
