@@ -201,7 +201,7 @@ def test_a_page_that_shows_something_else_is_noticed():
 
 
 def test_links_and_files_of_the_pages_are_there():
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "examples").glob("*.md")):
+    for page in (*ROOT.glob("*.md"), *(ROOT / "examples").rglob("*.md")):
         text = page.read_text(encoding="utf-8")
         for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
