@@ -235,6 +235,8 @@ class Journal:
             raise _in_use(self._file)
 
     def _keep_whole_lines(self, aside: Path) -> None:
+        temporary = self._file.with_name(f".{self._file.name}.mended")
+        temporary.unlink(missing_ok=True)
         with self._file.open("rb") as lines:
             kept, damaged = sort_out(lines, self._run)
         if not damaged:
@@ -242,8 +244,10 @@ class Journal:
             return
         with aside.open("ab") as file:
             _write(file.fileno(), b"".join(damaged))
-        temporary = self._file.with_name(f".{self._file.name}.part")
-        temporary.unlink(missing_ok=True)
+        if sys.platform == "win32":  # nothing takes the place of a file that is open
+            os.truncate(self._descriptor, 0)
+            _write(self._descriptor, b"".join(kept))
+            return
         other = _open(temporary)
         try:
             _lock(other)

@@ -64,7 +64,7 @@ def writable_folder(path: Path) -> Iterator[Path]:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # of another process that tries at the same time, too
     except OSError as error:
         raise DataError(f"{path} cannot be written to: {error.strerror}") from None
     try:
@@ -104,6 +104,6 @@ def write_files(
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a process that was killed while it wrote has left behind."""
+    """Remove what a process that was killed while it wrote a file whole has left behind."""
     for leftover in folder.glob(".*.part"):
         leftover.unlink(missing_ok=True)

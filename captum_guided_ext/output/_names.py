@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from pathlib import PurePath
 
 from captum_guided_ext.output._text import UNPRINTABLE
 
 _UNFIT = re.compile(rf'[\s{UNPRINTABLE}/\\:*?"<>|]+')
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # of Windows
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])(\..*)?", re.IGNORECASE)
 _MOST_BYTES = 120  # file systems take 255, and endings and the names of maps are still to come
 
 
@@ -28,11 +29,12 @@ def file_stem(name: str) -> str:
 
 def name_part(name: str) -> str:
     """Return a name as a part of a file's, as :func:`file_stem` does, with its ending."""
-    return _fit(name, name, _MOST_BYTES // 2)
+    return _fit(name, name, _MOST_BYTES // 2) or "map"
 
 
 def _fit(part: str, name: str, most: int) -> str:
-    fit = _UNFIT.sub("-", part).strip("-")
+    composed = unicodedata.normalize("NFC", part)  # macOS takes both forms of é for one name
+    fit = _UNFIT.sub("-", composed).strip("-. ")
     if len(fit.encode()) <= most:
         return fit
     digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]

@@ -78,13 +78,15 @@ def _collate(items: Sequence[tuple[int, Any]]) -> LoadedBatch:
 def load_batches(
     data: Dataset[Any], indices: Sequence[Sequence[int]], *, workers: int
 ) -> Generator[LoadedBatch, None, None]:
-    """Read batches in order; by this process, or by this number of ``workers``.
+    """Read batches in order; by this process, or by this number of ``workers`` where it can fork.
 
     An image that ends the process that reads it, however often it is tried, is skipped.
     """
     readable, left = _Readable(data), [list(batch) for batch in indices]
-    if multiprocessing.current_process().daemon:
-        workers = 0  # it may not have children
+    # A daemon may not have children; where processes are spawned, the caller's script would begin
+    # anew in each of them.
+    if multiprocessing.current_process().daemon or not _LINUX:
+        workers = 0
     while left:
         done = 0
         try:
@@ -129,7 +131,7 @@ def _read(
         collate_fn=_collate,
         num_workers=workers,
         # The default may be another one, for which everything is imported again.
-        multiprocessing_context="fork" if workers and _LINUX else None,
+        multiprocessing_context="fork" if workers else None,
         worker_init_fn=functools.partial(_end_with_parent, os.getpid()),
         generator=torch.Generator(),  # else the loader draws from the global one
     )
@@ -152,10 +154,9 @@ def _end_with_parent(parent: int, _worker: int) -> None:
     # What it cannot read it returns. The thread that hands tensors over loses its pipe when the
     # parent ends, and would print a traceback behind the parent's own last word.
     sys.excepthook = lambda *_: None
-    if _LINUX:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it was killed before
-            os._exit(1)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was killed before
+        os._exit(1)
 
 
 class _DeathWatch:

@@ -441,7 +441,16 @@ def test_windows_locks_a_byte_behind_all_lines(tmp_path, monkeypatch):
         Journal(tmp_path, 0, SETTINGS)
     journal.close()
     assert len(list(read_records(tmp_path)[1])) > 0
+    rows = (tmp_path / "rows-0.jsonl").read_bytes()
+    (tmp_path / "rows-0.jsonl").write_bytes(rows[:40] + b"?" + rows[41:])
+
+    def refuse(path, target):
+        raise PermissionError(errno.EACCES, "Permission denied")  # as of a file that is open
+
+    monkeypatch.setattr(Path, "replace", refuse)
     Journal(tmp_path, 0, SETTINGS).close()
+    assert (tmp_path / "rows-0.jsonl").read_bytes() == rows[rows.index(b"\n") + 1 :]
+    assert damaged_lines(tmp_path) == 1
     assert holders
 
 

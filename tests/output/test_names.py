@@ -26,6 +26,9 @@ from captum_guided_ext.output import file_stem
         ("Aux.tar.gz", "_Aux.tar"),
         ("lpt1", "_lpt1"),
         ("console.png", "console"),
+        ("COM¹.png", "_COM¹"),
+        ("e\u0301te\u0301.png", "été"),
+        ("a.-.jpg", "a"),
     ],
 )
 def test_a_stem(name, stem):
