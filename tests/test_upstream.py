@@ -114,3 +114,21 @@ def test_only_a_clean_checkout_is_taken(checkout, tmp_path):
     assert "has changes: commit or stash them first" in said
     (tmp_path / "empty").mkdir()
     assert "is no checkout of Captum" in python(program, tmp_path / "empty", code=1).stderr
+    (checkout / ".git").rename(tmp_path / "git")
+    assert "is no git repository" in python(program, checkout, code=1).stderr
+
+
+def test_what_git_has_begun_is_left_alone(checkout, tmp_path):
+    patch = patch_of(checkout, tmp_path / "0001-made-up.patch", {"captum/new.py": "RIGHT = 1\n"})
+    patch.write_text(patch.read_text().replace("+RIGHT", "-WRONG"))
+    with pytest.raises(apply.NotProvenError):
+        apply.git(checkout, "am", str(patch))
+    said = python(ROOT / "examples" / "upstream" / "apply.py", checkout, code=1).stderr
+    assert "git is in the middle of something: end it first" in said
+    assert apply.under_way(checkout)
+
+
+def test_patches_that_are_there_already_are_noticed(checkout):
+    apply.git(checkout, "am", "-q", str(PATCHES[0]))
+    said = python(ROOT / "examples" / "upstream" / "apply.py", checkout, code=1).stderr
+    assert "tests/attr/test_backward_hooks.py is there already" in said

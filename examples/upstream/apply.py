@@ -30,12 +30,19 @@ _LAYERS = (
     "attr/neuron/test_neuron_gradient.py",
     "attr/test_hook_removal.py",
     "attr/test_lrp.py",
+    "robust/test_FGSM.py",
 )
 _GRADIENTS = ("attr/test_saliency.py", "attr/test_input_x_gradient.py")
 
 # Captum's own tests of the files that a patch touches, by the patch's number.
 OWN_TESTS = {
-    "0001": (*_RELUS, *_DEEP_LIFT, *_LAYERS, "utils/test_gradient.py"),
+    "0001": (
+        *_RELUS,
+        *_DEEP_LIFT,
+        *_LAYERS,
+        "utils/test_gradient.py",
+        "utils/test_sample_gradient.py",
+    ),
     "0002": (*_RELUS, *_DEEP_LIFT, "attr/test_hook_removal.py"),
     "0003": (*_RELUS, *_DEEP_LIFT, *_LAYERS, *_GRADIENTS),
     "0004": ("attr/test_guided_grad_cam.py",),
@@ -69,8 +76,7 @@ def prove(checkout: Path, patch: Path, *, failing: Collection[str] = ()) -> Proo
 
     `failing` names those of the checkout's own tests that fail anyway.
     """
-    files = git(checkout, "apply", "--numstat", str(patch)).split()[2::3]
-    tests = [name for name in files if name.startswith("tests/")]
+    tests = new_tests(checkout, patch)
     with undone_by_errors(checkout, tests):
         git(checkout, "apply", "--include=tests/*", str(patch))
         failed, passed = run_tests(checkout, tests)
@@ -86,6 +92,12 @@ def prove(checkout: Path, patch: Path, *, failing: Collection[str] = ()) -> Proo
     return Proof(len(failed), len(passed_with), len(passed_own))
 
 
+def new_tests(checkout: Path, patch: Path) -> list[str]:
+    """The files of tests that a patch adds."""
+    files = git(checkout, "apply", "--numstat", str(patch)).split()[2::3]
+    return [name for name in files if name.startswith("tests/")]
+
+
 @contextmanager
 def undone_by_errors(checkout: Path, tests: list[str]) -> Iterator[None]:
     """Leaves a clean checkout as it was, without these new tests, if the block raises."""
@@ -93,7 +105,7 @@ def undone_by_errors(checkout: Path, tests: list[str]) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if (checkout / git(checkout, "rev-parse", "--git-path", "rebase-apply").strip()).exists():
+        if under_way(checkout):
             git(checkout, "am", "--abort")
         git(checkout, "reset", "-q", "--hard", start)
         git(checkout, "clean", "-q", "-f", "--", *tests)
@@ -116,17 +128,19 @@ def run_tests(checkout: Path, tests: list[str]) -> tuple[set[str], set[str]]:
     """The names of the tests that fail, and of those that pass, with the checkout's Captum."""
     if not tests:
         return set(), set()
-    options = ["-q", "--tb=no", "-rfEp", "-W", "ignore", "-p", "no:cacheprovider"]
+    options = ["-q", "--tb=short", "-rfEp", "--color=no", "-W", "ignore", "-p", "no:cacheprovider"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    environment |= {"PYTHONPATH": str(checkout), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-m", "pytest", *options, *tests],
         cwd=checkout,
-        env={**os.environ, "PYTHONPATH": str(checkout), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env=environment,
         capture_output=True,
         check=False,
         text=True,
     )
     ends = re.findall(r"^(PASSED|FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
-    if done.returncode not in (0, 1) or any(end == "ERROR" for end, _ in ends):
+    if done.returncode not in (0, 1) or not ends or any(end == "ERROR" for end, _ in ends):
         raise NotProvenError(f"its tests cannot be run:\n{done.stdout}{done.stderr}")
     return tuple({name for end, name in ends if end == wanted} for wanted in ("FAILED", "PASSED"))
 
@@ -140,12 +154,28 @@ def git(checkout: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def under_way(checkout: Path) -> list[str]:
+    """What git has begun in a checkout and not ended."""
+    names = ("rebase-apply", "rebase-merge", "MERGE_HEAD", "CHERRY_PICK_HEAD")
+    paths = [git(checkout, "rev-parse", "--git-path", name).strip() for name in names]
+    return [path for path in paths if (checkout / path).exists()]
+
+
 def check_checkout(checkout: Path) -> None:
-    """Raises where this is no clean checkout of Captum."""
+    """Raises where this is no clean checkout of Captum, to which somebody can commit."""
     if not (checkout / "captum" / "__init__.py").exists():
         raise NotProvenError(f"{checkout} is no checkout of Captum: it has no captum/__init__.py")
+    if not (checkout / ".git").exists():
+        raise NotProvenError(f"{checkout} is no git repository: clone Captum, and name the clone")
     if git(checkout, "status", "--porcelain").strip():
         raise NotProvenError(f"{checkout} has changes: commit or stash them first")
+    if begun := under_way(checkout):
+        raise NotProvenError(f"git is in the middle of something: end it first ({begun[0]})")
+    git(checkout, "var", "GIT_COMMITTER_IDENT")
+    there = [name for patch in patches() for name in new_tests(checkout, patch)]
+    there = [name for name in there if (checkout / name).exists()]
+    if there:
+        raise NotProvenError(f"{there[0]} is there already: take a checkout without the patches")
 
 
 def main() -> int:
@@ -169,8 +199,8 @@ def main() -> int:
                 f"{current}: {proof.failed_before} of {proof.passed} tests fail without it, all "
                 f"pass with it, and {proof.own_passed} of Captum's own"
             )
-    except NotProvenError as error:
-        print(f"{current}: {error}", file=sys.stderr)
+    except (NotProvenError, KeyboardInterrupt) as error:
+        print(f"{current}: {error or 'stopped'}; what was proven stays", file=sys.stderr)
         return 1
     print(f"Each patch is a commit of {checkout}; git reset --hard {start} takes them back.")
     return 0
