@@ -17,7 +17,7 @@ from captum_guided_ext.autograd._tensors import tensors_in
 from captum_guided_ext.errors import users_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from torch import nn
     from torch.autograd.graph import Node
@@ -109,11 +109,14 @@ class SecondLook(TorchFunctionMode):
                 self._clear(tensor, ())
         return results
 
-    def _clear(self, result: Tensor, operands: Iterable[Tensor]) -> None:
-        """Note that a call's arithmetic is no rectifier, where nothing else is noted of it."""
+    def _clear(self, result: Tensor, taken: Collection[Node | None]) -> None:
+        """Note that a call's arithmetic is no rectifier, where nothing else is noted of it.
+
+        The nodes that its operands had before are not its own: what wrote to the base of a view
+        that it returns may not have been seen.
+        """
         node = _node_of(result)
-        taken = {one.grad_fn for one in operands}
-        waiting = [] if node is None else [node]
+        waiting = [] if node is None or node in taken else [node]
         while waiting:  # torch's own functions may be made of several
             node = waiting.pop()
             kind = classify(node)
@@ -128,6 +131,7 @@ class SecondLook(TorchFunctionMode):
         """Call a function, and give the rectifier that its call completes a node."""
         written = args[0] if _writes(func) and args and isinstance(args[0], Tensor) else None
         before = None if written is None else self._spellings.before_writing(written)
+        operands = {_node_of(one) for one in tensors_in((args, kwargs))}
         returned = func(*args, **kwargs)
         if _is_transformed():
             self._point_at(func, returned)
@@ -139,7 +143,6 @@ class SecondLook(TorchFunctionMode):
             marked = self._marked(func, taken, kwargs, result)
         if marked is not None and written is not None:
             written.copy_(marked)
-        operands = tensors_in((args, kwargs))
         for one in tensors_in(returned if written is None else written):
             self._clear(one, operands)
         if marked is None or written is not None:
