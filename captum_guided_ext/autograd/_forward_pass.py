@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
-from torch.utils.checkpoint import CheckpointError
 
 from captum_guided_ext import _captum
 from captum_guided_ext.autograd import _checks as checks
@@ -441,6 +440,8 @@ class ForwardPass:
             with path.applied(rule):
                 return _gradients(scores, [*self._leaves, *layer], retain_graph=retain_graph)
         except RuntimeError as error:
+            from torch.utils.checkpoint import CheckpointError  # noqa: PLC0415 - loads sympy
+
             if not isinstance(error, CheckpointError) and "TorchScript" not in str(error):
                 raise
             raise OpaqueGraphError(
