@@ -51,14 +51,12 @@ class _Stance:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
-        self._stance: Any = None
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        set_stance = getattr(torch.compiler, "set_stance", None)
         with self._lock:
-            if self._users == 0 and set_stance is not None:
-                self._stance = set_stance("force_eager")
+            if self._users == 0:
+                self._stance: Any = torch.compiler.set_stance("force_eager")
                 self._stance.__enter__()
             self._users += 1
         try:
@@ -66,9 +64,8 @@ class _Stance:
         finally:
             with self._lock:
                 self._users -= 1
-                if self._users == 0 and self._stance is not None:
+                if self._users == 0:
                     self._stance.__exit__(None, None, None)
-                    self._stance = None
 
 
 _forced_eager = _Stance().held

@@ -10,14 +10,10 @@ from methods import METHODS, assert_right, both_rules
 from networks import Conv, TwoParts, make, perceptron
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Replicate, distribute_tensor
 from torch.nn import functional as F  # noqa: N812
 
 import captum_guided_ext as cg
-
-try:
-    from torch.distributed.tensor import Replicate, distribute_tensor
-except ImportError:  # older torch
-    from torch.distributed._tensor import Replicate, distribute_tensor
 
 NET, X = make(lambda: perceptron(features=4, hidden=9, classes=5), (3, 4))
 

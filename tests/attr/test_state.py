@@ -217,7 +217,6 @@ def test_after_a_warning_that_is_an_error(name):
             CALLS[name](model, x, 1)
 
 
-@pytest.mark.skipif(not hasattr(torch.compiler, "set_stance"), reason="torch has no stances")
 @pytest.mark.parametrize("kind", [Stop, KeyboardInterrupt])
 @pytest.mark.usefixtures("dynamo")
 def test_after_a_model_raised_that_was_run_as_written(kind):

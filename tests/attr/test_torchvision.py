@@ -76,7 +76,6 @@ def test_equals_the_reference(name):
     assert not torch.equal(maps["guided"], maps["deconvolution"])
 
 
-@pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning")  # MaxViT's, before torch 2.4
 @both_rules
 @pytest.mark.parametrize("name", NAMES_WITHOUT)
 def test_is_refused_without_a_rectifier(name, rule):

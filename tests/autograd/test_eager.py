@@ -236,7 +236,6 @@ def test_a_checkpoint_around_a_script_is_refused():
         ).attribute(x, 1)
 
 
-@pytest.mark.skipif(not hasattr(torch.compiler, "set_stance"), reason="torch has no stances")
 @pytest.mark.usefixtures("dynamo")
 def test_where_torch_has_no_switch_for_one_thread_the_last_to_need_it_ends_it():
     double, calls = compiled_and_counted(lambda x: x * 2)

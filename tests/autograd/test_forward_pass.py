@@ -156,8 +156,6 @@ HIDING = {
 @pytest.mark.parametrize("name", HIDING)
 @pytest.mark.usefixtures("dynamo")
 def test_parts_that_hide_their_rectifiers(counted, name):
-    if name == "a compiled closure" and not hasattr(torch.compiler, "set_stance"):
-        pytest.skip("this torch cannot open it")
     wrap = HIDING[name]
     model, x = make(TwoParts)
     expected = reference_gradient(model, x, "guided", 1)

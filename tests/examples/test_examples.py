@@ -28,7 +28,6 @@ def test_drop_in():
     assert all("the same numbers" in line for line in lines)
 
 
-@pytest.mark.skipif(torch.__version__ < "2.4", reason="written for the Captum it names")
 def test_where_captum_differs():
     out = python("examples/where_captum_differs.py").stdout
     rows = [line for line in out.splitlines() if re.search(r"\d\.\d{4}", line)]

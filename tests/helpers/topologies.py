@@ -672,6 +672,7 @@ WAYS = {
         [lambda: Between(relu_and_more)],
     ),
     "a traced function": (has_run(traced_function), [lambda: Between(relu_and_more)]),
+    "compiled in a closure": (in_stages(compiled_function), [TwoParts]),
     "compiled in place": (compiled_in_place, [Scriptable]),
     "compiled in place, has run": (has_run(compiled_in_place), [Scriptable]),
     "first part compiled": (has_run(part("first", compiled)), [TwoParts]),
@@ -712,8 +713,3 @@ REFUSED = {
         "checkpoint",
     ),
 }
-in_a_closure = (TwoParts, in_stages(compiled_function))
-if hasattr(torch.compiler, "set_stance"):
-    WRAPPED["compiled in a closure"] = in_a_closure
-else:  # torch cannot open it
-    REFUSED["compiled in a closure"] = (*in_a_closure, "(?i)compile")
