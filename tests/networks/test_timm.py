@@ -166,6 +166,10 @@ def test_loading_draws_nothing_from_the_global_generator(folder):
 
 def test_grey_networks_get_grey_pictures(folder):
     _, path = folder("test_resnet", in_chans=1, num_classes=2)
+    if int(timm.__version__.split(".")[2]) < 31:  # has folders hold networks of three channels
+        with pytest.raises(ModelError, match="cannot make a network of the folder"):
+            load_network(f"timm:{path}")
+        return
     network = load_network(f"timm:{path}")
     assert network.mode == "L"
     assert network.prepare(Image.new("RGB", (50, 40), "white")).shape == (1, 160, 160)
