@@ -6,14 +6,15 @@ import captum.attr
 import pytest
 import quiet
 import torch
-from captum.testing.attr.helpers.gen_test_utils import get_target_layer, parse_test_config
-from captum.testing.attr.helpers.test_config import config
 from chance import as_tuple
 from torch import nn
 from unchanged import HOOKS
 
 import captum_guided_ext.attr
 
+WHY = "Captum 0.8 comes without captum.testing"
+reading = pytest.importorskip("captum.testing.attr.helpers.gen_test_utils", reason=WHY)
+config = pytest.importorskip("captum.testing.attr.helpers.test_config", reason=WHY).config
 NAMES = captum_guided_ext.attr.__all__
 CASES = {
     f"{case['name']}, {algorithm.__name__}": (case, algorithm)
@@ -29,10 +30,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:the .* is zero everywhere")
 def prepare(name, package=captum_guided_ext.attr, wrap=lambda model: model):
     """Return the method of a case, with its model, and what its attribute() takes."""
     case, algorithm = CASES[name]
-    _, model, arguments, layer, noise_tunnel, _ = parse_test_config(case)
+    _, model, arguments, layer, noise_tunnel, _ = reading.parse_test_config(case)
     model = copy.deepcopy(model)
     method = getattr(package, algorithm.__name__)
-    at = () if layer is None else (get_target_layer(model, layer),)
+    at = () if layer is None else (reading.get_target_layer(model, layer),)
     attribution = method(wrap(model), *at)
     if noise_tunnel:
         attribution = captum.attr.NoiseTunnel(attribution)

@@ -4,7 +4,6 @@ import captum.attr
 import pytest
 import quiet
 import torch
-from captum.testing.helpers import basic_models as small
 from messages import fails
 from methods import METHODS, assert_equal, both_rules, captums_cam, captums_map
 from networks import Conv, TwoParts, make, perceptron
@@ -14,6 +13,10 @@ from torch import nn
 from torchvision.models import mobilenet_v2
 
 import captum_guided_ext as cg
+
+small = pytest.importorskip(
+    "captum.testing.helpers.basic_models", reason="Captum 0.8 comes without captum.testing"
+)
 
 
 def ours(rule, model, inputs, target=None, **arguments):

@@ -9,8 +9,6 @@ import captum.attr
 import pytest
 import quiet
 import torch
-from captum.testing.helpers import basic_models as small
-from captum.testing.helpers.basic import rand_like
 from methods import as_tuple, assert_equal
 from networks import perceptron, seeded
 from torch import nn
@@ -19,6 +17,9 @@ from torchvision.models import resnet18
 
 import captum_guided_ext.attr
 
+WHY = "Captum 0.8 comes without captum.testing"
+small = pytest.importorskip("captum.testing.helpers.basic_models", reason=WHY)
+rand_like = pytest.importorskip("captum.testing.helpers.basic", reason=WHY).rand_like
 NAMES = [
     "GuidedBackprop", "Deconvolution", "GuidedGradCam", "NeuronGuidedBackprop",
     "NeuronDeconvolution",

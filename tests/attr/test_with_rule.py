@@ -297,7 +297,9 @@ def test_the_tables_hold_all_of_captums_attributions():
         for name in ca.__all__
         if isinstance(getattr(ca, name), type) and issubclass(getattr(ca, name), ca.Attribution)
     }
-    assert every == REFUSED.keys() | ACCEPTED | NO_METHODS
+    known = REFUSED.keys() | ACCEPTED | NO_METHODS
+    assert every <= known
+    assert known - every <= {"RemoteLLMAttribution"}  # Captum 0.8 has none
 
 
 @pytest.mark.parametrize(
