@@ -70,6 +70,7 @@ def test_no_dense_tensor(name, rule):
         METHODS[rule](NET).attribute(convert(X), target=0)
 
 
+@pytest.mark.filterwarnings("ignore:DTensor random operators:UserWarning")  # torch's, of CPUs
 def test_a_distributed_tensor(tmp_path):
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:

@@ -135,11 +135,11 @@ def test_no_default_layer_and_why(make, shape, message):
 
 
 def test_additional_arguments_are_the_models():
-    class Scaled(Conv):
-        def forward(self, x, factor):
-            return factor * super().forward(x)
+    class Shifted(Conv):
+        def forward(self, x, shift):
+            return shift + super().forward(x)
 
-    model = seeded(Scaled)
+    model = seeded(Shifted)
     forward_pass, found = run_at_layer(model, torch.rand(2, 3, 8, 8), 2.0)
     assert (found.name, model.calls) == ("second", 1)
     assert torch.equal(forward_pass.output, model(forward_pass.inputs[0], 2.0))

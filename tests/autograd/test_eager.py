@@ -337,6 +337,10 @@ def test_an_interruption_on_the_way_in_or_out_leaves_torch_as_it_was(at):
         nonlocal left
         if frame.f_code.co_filename != _scripts.__file__:
             return
+        # Before Python 3.11, who raises here as a generator goes on ends it without its
+        # ``finally``, which a signal does not.
+        if sys.version_info < (3, 11) and frame.f_lasti >= 0:
+            return
         left -= 1
         if left == 0:
             raise KeyboardInterrupt

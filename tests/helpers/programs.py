@@ -11,7 +11,8 @@ def python(*arguments, code=0, cwd=ROOT, warnings="error"):
 
     A warning is an error, unless told otherwise.
     """
-    command = [sys.executable, "-W", warnings, *map(str, arguments)]
+    of_torch = "ignore:Implicitly cleaning up:ResourceWarning"  # torch.distributed's folder
+    command = [sys.executable, "-W", warnings, "-W", of_torch, *map(str, arguments)]
     done = subprocess.run(
         command, cwd=cwd, capture_output=True, text=True, encoding="utf-8", check=False
     )

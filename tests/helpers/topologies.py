@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from networks import Conv, TwoParts, make
 from torch import nn
+from torch._C._autograd import SavedTensor
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.checkpoint import checkpoint
 
@@ -692,6 +693,8 @@ WRAPPED = {
     )
     for name, build in BLOCKS.items()
 }
+# a torch that does not say what a product has kept cannot tell their constants from masks
+MAY_HAVE_MASKS = set() if hasattr(SavedTensor, "unpack_hook") else {"a traced function, 0"}
 # TorchScript compiles more than its graph shows again: the first call may succeed
 RIGHT_OR_REFUSED = {
     "scripted, Recurrent": (Recurrent, script),
@@ -701,11 +704,11 @@ RIGHT_OR_REFUSED = {
 }
 # no graph that these leave behind shows the rectifier
 REFUSED = {
-    "scripted on a view": (Sliced, script, "in-place ReLU on a view"),
+    "scripted on a view": (Sliced, script, "in-place (ReLU|operation) on a view"),
     "scripted on a view in a closure": (
         TwoParts,
         in_stages(wrap_second=half_scripted),
-        "in-place ReLU on a view",
+        "in-place (ReLU|operation) on a view",
     ),
     "reentrant checkpoint": (
         TwoParts,

@@ -456,7 +456,8 @@ def test_a_figure_is_written_as_what_is_asked_for():
     figure = drawing()
     with Image.open(BytesIO(figure_bytes(figure, "png"))) as image:
         assert image.format == "PNG"
-        assert image.size == tuple((figure.get_size_inches() * 150 + 1e-6).astype(int))
+        # matplotlib cuts the rest of a pixel off, before 3.11 the last one of 942.0 with it
+        assert np.allclose(image.size, figure.get_size_inches() * 150, atol=1)
     assert figure_bytes(figure, "pdf").startswith(b"%PDF")
     drawn = figure_bytes(figure, "svg").decode()
     for text in ("a &lt;picture&gt;", "a $ map", "title &amp; more", "name"):
