@@ -114,7 +114,8 @@ from captum_guided_ext import cli
 first, second, changed = ([*sys.argv[1:], *more] for more in (
     ["--output", "a"], ["--output", "b"], ["--output", "a", "--seed", "1"],
 ))
-print("process", os.environ["RANK"], *map(cli.main, (first, second, changed)), flush=True)
+codes = "".join(f" {cli.main(one)}" for one in (first, second, changed))
+sys.stdout.write(f"process {os.environ['RANK']}{codes}\\n")  # at once: both of them write
 """
 
 
