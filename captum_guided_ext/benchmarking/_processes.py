@@ -6,6 +6,7 @@ import atexit
 import os
 import signal
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 # A process that finishes first waits for the others: death is noticed by the lost connection.
 _PATIENCE = timedelta(days=7)
+_LETS_GO = 0.2  # seconds, far more than a thread waits for its turn
 _DEATH = (
     "another process of this run has died or was stopped: the finished rows are kept; run the same "
     "command again to go on"
@@ -142,4 +144,7 @@ def joined_processes(device: torch.device) -> Iterator[Processes]:
 
 def _leave() -> None:
     if dist.is_initialized():
+        # A group of torch 2.6 ends by waiting, with Python's lock held, for threads of its own that
+        # may need that lock to let go of what was sent last.
+        time.sleep(_LETS_GO)
         dist.destroy_process_group()
