@@ -30,7 +30,7 @@ def torchrun(*arguments, **environment):
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         try:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=150)
         except subprocess.TimeoutExpired:
             process.terminate()  # and it ends those that it started
             raise AssertionError(f"it hangs; {process.communicate()}") from None
