@@ -10,6 +10,7 @@ from pathlib import PurePath
 from captum_guided_ext.output._text import UNPRINTABLE
 
 _UNFIT = re.compile(rf'[\s{UNPRINTABLE}/\\:*?"<>|]+')
+# Windows takes them for devices, whatever their ending.
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])(\..*)?", re.IGNORECASE)
 _MOST_BYTES = 120  # file systems take 255, and endings and the names of maps are still to come
 

@@ -200,7 +200,7 @@ def main() -> int:
                 f"pass with it, and {proof.own_passed} of Captum's own"
             )
     except (NotProvenError, KeyboardInterrupt) as error:
-        print(f"{current}: {error or 'stopped'}; what was proven stays", file=sys.stderr)
+        print(f"{current}: {error or 'stopped'}", file=sys.stderr)
         return 1
     print(f"Each patch is a commit of {checkout}; git reset --hard {start} takes them back.")
     return 0
