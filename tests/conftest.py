@@ -1,18 +1,15 @@
 """What every test module shares."""
 
-import pytest
-import torch
+import os
+
+# On small networks, threads waiting for one another would take most of the time. Processes that
+# tests start inherit it; torch reads it when it is imported.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
 pytest.register_assert_rewrite("messages", "methods", "unchanged")
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread():
-    # On small networks, threads waiting for one another would take most of the time.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

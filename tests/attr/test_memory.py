@@ -136,7 +136,6 @@ from pathlib import Path
 from torch import nn
 from captum_guided_ext import ForwardPass, GuidedBackprop, GuidedGradCam, NeuronGuidedBackprop
 
-torch.set_num_threads(1)
 torch.manual_seed(0)
 model = nn.Sequential(
     nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(inplace=True), nn.Flatten(2)

@@ -171,7 +171,6 @@ def start(run, *, errors=os.devnull, **environment):
 
 def _main(run, errors, environment):
     os.environ.update(environment)
-    torch.set_num_threads(1)
     tqdm.set_lock(threading.RLock())  # its own lock outlives a killed process
     with Path(errors).open("w") as file, Path(os.devnull).open("w") as nothing:
         sys.stderr, sys.stdout = file, nothing
