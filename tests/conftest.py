@@ -6,8 +6,8 @@ import os
 # tests start inherit it; torch reads it when it is imported.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
+import pytest
+import torch
 
 pytest.register_assert_rewrite("messages", "methods", "unchanged")
 

@@ -7,14 +7,13 @@ from itertools import product
 import pytest
 from floors import of_methods
 from places import needs
-from programs import python
 
 METRICS = {"infidelity", "infidelity_square", "sensitivity_max"}
 
 
-def run(example, folder, images, methods):
+def run(printed, example, folder, images, methods):
     """Run an example; it scores so many images by these methods, and prints a row for each."""
-    done = python(f"examples/{example}", "--quick", "--output", folder)
+    out = printed(example, "--quick", "--output", folder)
     with (folder / "scores.csv").open() as file:
         rows = of_methods(csv.DictReader(file))
     assert {row["reason"] for row in rows if not row["value"]} <= {"the map is zero everywhere"}
@@ -24,17 +23,17 @@ def run(example, folder, images, methods):
     }
     assert set(scores) == set(product(map(str, range(images)), methods, METRICS))
     for method in methods:
-        assert done.stdout.count(f"| {method} ") == 3
-    return done.stdout, scores
+        assert out.count(f"| {method} ") == 3
+    return out, scores
 
 
 @needs("mnist")
-def test_mnist(tmp_path):
+def test_mnist(printed, tmp_path):
     each = ("gradient", "integrated_gradients", "deconvolution", "guided_backprop",
             "guided_grad_cam")  # fmt: skip
     methods = ["input_x_gradient", "noisy_baseline", "guided_backprop_by_modules"]
     methods += [f"{method}{smoothed}" for method in each for smoothed in ("", "_smoothed")]
-    out, scores = run("mnist_infidelity.py", tmp_path, 3, methods)
+    out, scores = run(printed, "mnist_infidelity", tmp_path, 3, methods)
     accuracy, by_modules, by_graph = out.splitlines()[:3]
     found = re.fullmatch(r"right on ([\d.]+)% of 2000 digits it never saw", accuracy)
     assert float(found[1]) > 30  # of ten classes, after 500 digits
@@ -52,11 +51,11 @@ def test_mnist(tmp_path):
 
 
 @needs("squeezenet1_0_imagenet")
-def test_photos(tmp_path):
+def test_photos(printed, tmp_path):
     methods = {
         "gradient", "gradient_smoothed", "input_x_gradient", "integrated_gradients",
         "deconvolution", "guided_backprop", "guided_backprop_smoothed", "grad_cam",
         "guided_grad_cam",
     }  # fmt: skip
-    out, _ = run("photos_infidelity.py", tmp_path, 1, methods)
+    out, _ = run(printed, "photos_infidelity", tmp_path, 1, methods)
     assert out.startswith("cat_dog.jpg: ")

@@ -1,11 +1,10 @@
 """The examples of published results find what the papers say, on fewer photos."""
 
 import re
-import runpy
 
 import pytest
 import torch
-from places import DATA, ROOT, needs
+from places import ROOT, needs
 
 PHOTOS = needs("photos")
 NETWORK = needs("squeezenet1_0_imagenet")
@@ -26,28 +25,9 @@ def number(cell):
     return float(cell.split()[0])
 
 
-@pytest.fixture
-def example(monkeypatch):
-    """Return what an example defines, by its name."""
-    monkeypatch.syspath_prepend(ROOT / "examples")
-    return lambda name: runpy.run_path(str(ROOT / "examples" / f"{name}.py"))
-
-
-@pytest.fixture
-def printed(example, monkeypatch, capsys):
-    """Return the tables that an example prints; in this process, since it is slow to start one."""
-
-    def run(name, *options):
-        monkeypatch.setattr("sys.argv", [name, "--data", str(DATA), *map(str, options)])
-        example(name)["main"]()
-        return tables(capsys.readouterr().out)
-
-    return run
-
-
 @PHOTOS
 def test_guided_backprop_recovers_the_picture_from_a_random_network(printed):
-    (rows,) = printed("nie_2018", "--quick")
+    (rows,) = tables(printed("nie_2018", "--quick"))
     found = {
         (row["pooling"], row["filters"], row["rule"]):
         (number(row["the picture"]), number(row["its fine structure"])) for row in rows
@@ -68,7 +48,7 @@ def test_guided_backprop_recovers_the_picture_from_a_random_network(printed):
 @PHOTOS
 @NETWORK
 def test_guided_backprop_survives_the_last_layer(printed):
-    with_relu, without = printed("adebayo_2018", "--quick")
+    with_relu, without = tables(printed("adebayo_2018", "--quick"))
     last = {row["method"]: number(row["magnitudes: last layer"]) for row in with_relu}
     every = {row["method"]: number(row["all layers"]) for row in without}
     assert last["guided_backprop"] > 0.75
@@ -90,7 +70,7 @@ def test_guided_backprop_survives_the_last_layer(printed):
 @NETWORK
 def test_a_zebra_and_an_elephant_look_alike_to_guided_backprop(printed, tmp_path):
     file = tmp_path / "drawn.png"
-    (rows,) = printed("class_sensitivity", "--output", file)
+    (rows,) = tables(printed("class_sensitivity", "--output", file))
     found = {row["method"]: row for row in rows}
     alike = {method: number(row["zebra against elephant"]) for method, row in found.items()}
     assert alike["guided_backprop"] > 0.85
@@ -108,7 +88,7 @@ def test_a_zebra_and_an_elephant_look_alike_to_guided_backprop(printed, tmp_path
 @NETWORK
 def test_directions_of_two_classes_become_one(printed):
     at_places, whole = (
-        {row["layer"]: row for row in rows} for rows in printed("sixt_2020", "--quick")
+        {row["layer"]: row for row in rows} for rows in tables(printed("sixt_2020", "--quick"))
     )
     assert (
         list(at_places) == list(whole) == [*(f"features.{i}" for i in range(12, -1, -1)), "input"]

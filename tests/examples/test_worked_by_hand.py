@@ -6,7 +6,6 @@ import pytest
 import torch
 from PIL import Image
 from places import ROOT
-from programs import python
 from torch import nn
 
 import captum_guided_ext as cg
@@ -142,11 +141,11 @@ def test_the_weight_update_by_arithmetic_by_the_page_and_by_torch():
     )
 
 
-def test_the_three_rules_are_drawn_and_hold_what_the_page_says(tmp_path):
-    printed = python("examples/three_rules.py", "--output", tmp_path / "rules.png").stdout
+def test_the_three_rules_are_drawn_and_hold_what_the_page_says(printed, tmp_path):
+    out = printed("three_rules", "--output", tmp_path / "rules.png")
     with Image.open(tmp_path / "rules.png") as drawn, Image.open(PICTURE) as kept:
         assert drawn.size == kept.size
-    header, _, *rows = printed.splitlines()
+    header, _, *rows = out.splitlines()
     assert header in PAGE
     for line in rows:
         name = line.split("|")[1].strip()

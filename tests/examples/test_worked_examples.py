@@ -1,11 +1,9 @@
 """The worked examples show what their page says they show, on smaller settings."""
 
 import re
-import runpy
 
 import pytest
 from places import ROOT, needs
-from programs import python
 
 
 def table_of(out, first):
@@ -15,9 +13,9 @@ def table_of(out, first):
     return {row[0]: row[1:] for row in rows}
 
 
-def test_a_tag_is_learned_and_the_maps_say_so(tmp_path):
+def test_a_tag_is_learned_and_the_maps_say_so(printed, tmp_path):
     figure = tmp_path / "figure.png"
-    out = python("examples/clever_hans.py", "--quick", "--output", figure).stdout
+    out = printed("clever_hans", "--quick", "--output", figure)
     assert figure.read_bytes()[1:4] == b"PNG"
 
     right = {
@@ -49,10 +47,8 @@ def test_a_tag_is_learned_and_the_maps_say_so(tmp_path):
     assert shares["constant_map"][0].startswith(f"{16**2 / 96**2:.3f} ")
 
 
-def test_the_page_keeps_its_figure_where_the_example_is_only_seen_to_run(monkeypatch):
-    path = ROOT / "examples" / "clever_hans.py"
-    monkeypatch.syspath_prepend(path.parent)
-    main = runpy.run_path(str(path))["main"]
+def test_the_page_keeps_its_figure_where_the_example_is_only_seen_to_run(example, monkeypatch):
+    main = example("clever_hans")["main"]
     drawn = []
 
     def save(_, file, **__):
@@ -72,9 +68,9 @@ def test_the_page_keeps_its_figure_where_the_example_is_only_seen_to_run(monkeyp
 
 
 @needs("squeezenet1_0_imagenet")
-def test_what_is_blamed_for_a_wrong_prediction(tmp_path):
+def test_what_is_blamed_for_a_wrong_prediction(printed, tmp_path):
     figure = tmp_path / "figure.png"
-    out = python("examples/wrong_prediction.py", "--quick", "--output", figure).stdout
+    out = printed("wrong_prediction", "--quick", "--output", figure)
     assert figure.read_bytes()[1:4] == b"PNG"
     whole, part = out.split("a part without the zebra: ")
     # what the README of the data says of it, 0.41
