@@ -76,7 +76,9 @@ def test_methods_that_draw_globally_give_the_rows_of_one_process(tmp_path):
 
 def test_after_a_death_the_same_command_finishes(command, whole, tmp_path):
     folder, flag = tmp_path / "run", str(tmp_path / "flag")
-    died = torchrun("-m", "captum_guided_ext", *command(folder), SMALL_FLAG=flag, SMALL_SLEEP="0.05")
+    died = torchrun(
+        "-m", "captum_guided_ext", *command(folder), SMALL_FLAG=flag, SMALL_SLEEP="0.05"
+    )
     assert died.returncode != 0
     assert died.stderr.count("another process of this run has died") == 1
     assert "run the same command again to go on" in died.stderr

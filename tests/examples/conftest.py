@@ -10,7 +10,7 @@ from places import ROOT
 def example(monkeypatch):
     """Return what an example defines, by its name."""
     monkeypatch.syspath_prepend(ROOT / "examples")
-    return lambda name: runpy.run_path(str(ROOT / "examples" / f"{name}.py"))
+    return lambda name, **how: runpy.run_path(str(ROOT / "examples" / f"{name}.py"), **how)
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def printed(example, monkeypatch, capsys):
         monkeypatch.chdir(ROOT)
         monkeypatch.setattr("sys.argv", [name, *map(str, options)])
         capsys.readouterr()
-        example(name)["main"]()
+        example(name, run_name="__main__")
         return capsys.readouterr().out
 
     return run

@@ -28,8 +28,8 @@ def test_drop_in():
     assert all("the same numbers" in line for line in lines)
 
 
-def test_where_captum_differs():
-    out = python("examples/where_captum_differs.py").stdout
+def test_where_captum_differs(printed):
+    out = printed("where_captum_differs")
     rows = [line for line in out.splitlines() if re.search(r"\d\.\d{4}", line)]
     assert [("<- Captum differs" in row) for row in rows] == [False] + 7 * [True]
     assert "Captum returns a tensor of shape (0,)" in out

@@ -276,9 +276,9 @@ def labels_outside(figure):
 
 
 def check_texts(figure):
-    """Check that each text lies in the figure, and none over another."""
+    """Check that each text lies in the figure, and none over another; return what ``boxes`` has."""
     width, height = figure.get_size_inches()
-    texts, _ = boxes(figure)
+    texts, panels = boxes(figure)
     for left, bottom, right, top in texts:
         assert left >= 0
         assert bottom >= 0
@@ -287,11 +287,11 @@ def check_texts(figure):
     for one, other in itertools.combinations(texts, 2):
         apart = min(one[2], other[2]) <= max(one[0], other[0]) + 0.005
         assert apart or min(one[3], other[3]) <= max(one[1], other[1]) + 0.02
+    return texts, panels
 
 
-def largest_gap(figure):
+def largest_gap(figure, texts, panels):
     """Return how high the highest empty stripe across the figure is, in inches."""
-    texts, panels = boxes(figure)
     _, height = figure.get_size_inches()
     at, most = 0.0, 0.0
     for bottom, top in sorted((box[1], box[3]) for box in texts + panels):
@@ -315,11 +315,9 @@ def test_no_text_is_cut_or_overlaps_and_no_stripe_is_empty(count, shape, wrap):
     ]
     picture = PicturePanel("a-name-without-a-space_" * 5 + ".png", np.zeros(shape), {})
     figure = draw_maps([(picture, maps)], title="prediction: a long name, " * 6, wrap=wrap)
-    check_texts(figure)
-    assert largest_gap(figure) < 0.3
+    assert largest_gap(figure, *check_texts(figure)) < 0.3
     figure.set_dpi(150)  # as in files
-    check_texts(figure)
-    _, panels = boxes(figure)
+    _, panels = check_texts(figure)
     for left, bottom, right, top in panels[: 1 + count]:
         assert right - left <= 2.9 + 1e-6
         assert top - bottom <= 1.5 * 2.9 + 1e-6
@@ -331,8 +329,7 @@ def test_rows_of_different_lengths_have_titles_of_their_own():
     rows = [(first, [MapPanel("one", torch.ones(1, 40, 60))] * count) for count in (1, 3, 0)]
     names = ["zebra (41 %)", LONG * 3, "third"]
     figure = draw_maps(rows, title="picture.jpg", row_titles=names, wrap=True)
-    check_texts(figure)
-    assert largest_gap(figure) < 0.3
+    assert largest_gap(figure, *check_texts(figure)) < 0.3
     said = [text.get_text().replace("\n", "").replace(" ", "") for text in figure.texts]
     assert [name.replace(" ", "") for name in names] == said[1:4]
     titles = [axes.get_title() for axes in figure.axes[:-1]]
@@ -504,8 +501,7 @@ def test_of_a_matrix_no_name_is_cut(count, name, columns):
     values = torch.full((count, count), -0.99)
     matrices = [Matrix("Rank correlation", [name] * count, values, "a caption") for _ in range(2)]
     figure = draw_matrices(matrices, caption="mean over 3 examples")
-    check_texts(figure)
-    assert largest_gap(figure) < 0.3
+    assert largest_gap(figure, *check_texts(figure)) < 0.3
     assert figure.get_size_inches()[0] <= 14
     written = [label.get_text().replace("\n", "").replace(" ", "")
                for axes in figure.axes for label in axes.get_yticklabels()]  # fmt: skip
