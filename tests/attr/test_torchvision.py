@@ -1,9 +1,9 @@
 """Every torchvision classification network: the right map in every bit, or an error.
 
-Random weights, in large layers the same few over and over, which is as good and ten times as fast
-to draw: what is tested is the walk from the scores to the image, which trained weights would not
-change. Networks of more than ``LARGEST`` parameters are left out; each of them differs
-from a smaller one of its family in its sizes only.
+Random weights, in large layers the same few over and over, which are drawn sooner: what is tested
+is the walk from the scores to the image, which trained weights would not change. Networks of more
+than ``LARGEST`` parameters are left out; each of them differs from a smaller one of its family in
+its sizes only.
 """
 
 import functools
