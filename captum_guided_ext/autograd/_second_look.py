@@ -109,21 +109,21 @@ class SecondLook(TorchFunctionMode):
                 self._clear(tensor, ())
         return results
 
-    def _clear(self, result: Tensor, taken: Collection[Node | None]) -> None:
+    def _clear(self, result: Tensor, earlier: Collection[Node | None]) -> None:
         """Note that a call's arithmetic is no rectifier, where nothing else is noted of it.
 
-        The nodes that its operands had before are not its own: what wrote to the base of a view
-        that it returns may not have been seen.
+        The nodes that its operands had ``earlier`` are not its own: what wrote to the base of a
+        view that it returns may not have been seen.
         """
         node = _node_of(result)
-        waiting = [] if node is None or node in taken else [node]
+        waiting = [] if node is None or node in earlier else [node]
         while waiting:  # torch's own functions may be made of several
             node = waiting.pop()
             kind = classify(node)
             if kind is not None and kind[0] in (Role.SUSPECT, Role.IN_PLACE):
                 self.seen.setdefault(node, None)
             for child, _ in node.next_functions:
-                if child is not None and child not in taken and child not in self._reached:
+                if child is not None and child not in earlier and child not in self._reached:
                     waiting.append(child)
             self._reached.add(node)
 
@@ -131,7 +131,7 @@ class SecondLook(TorchFunctionMode):
         """Call a function, and give the rectifier that its call completes a node."""
         written = args[0] if _writes(func) and args and isinstance(args[0], Tensor) else None
         before = None if written is None else self._spellings.before_writing(written)
-        operands = {_node_of(one) for one in tensors_in((args, kwargs))}
+        earlier = {_node_of(one) for one in tensors_in((args, kwargs))}
         returned = func(*args, **kwargs)
         if _is_transformed():
             self._point_at(func, returned)
@@ -144,7 +144,7 @@ class SecondLook(TorchFunctionMode):
         if marked is not None and written is not None:
             written.copy_(marked)
         for one in tensors_in(returned if written is None else written):
-            self._clear(one, operands)
+            self._clear(one, earlier)
         if marked is None or written is not None:
             return returned
         self._clear(marked, ())
