@@ -7,14 +7,14 @@ import pytest
 import quiet
 import torch
 from chance import as_tuple
+from places import captums_testing
 from torch import nn
 from unchanged import HOOKS
 
 import captum_guided_ext.attr
 
-WHY = "Captum 0.8 comes without captum.testing"
-reading = pytest.importorskip("captum.testing.attr.helpers.gen_test_utils", reason=WHY)
-config = pytest.importorskip("captum.testing.attr.helpers.test_config", reason=WHY).config
+reading = captums_testing("attr.helpers.gen_test_utils")
+config = captums_testing("attr.helpers.test_config").config
 NAMES = captum_guided_ext.attr.__all__
 CASES = {
     f"{case['name']}, {algorithm.__name__}": (case, algorithm)

@@ -7,6 +7,7 @@ import torch
 from messages import fails
 from methods import METHODS, assert_equal, both_rules, captums_cam, captums_map
 from networks import Conv, TwoParts, make, perceptron
+from places import captums_testing
 from reference import reference_gradient
 from topologies import TOPOLOGIES, compiled_by_eager, has_run, trace
 from torch import nn
@@ -14,9 +15,7 @@ from torchvision.models import mobilenet_v2
 
 import captum_guided_ext as cg
 
-small = pytest.importorskip(
-    "captum.testing.helpers.basic_models", reason="Captum 0.8 comes without captum.testing"
-)
+small = captums_testing("helpers.basic_models")
 
 
 def ours(rule, model, inputs, target=None, **arguments):

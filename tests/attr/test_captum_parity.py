@@ -11,15 +11,15 @@ import quiet
 import torch
 from methods import as_tuple, assert_equal
 from networks import perceptron, seeded
+from places import captums_testing
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torchvision.models import resnet18
 
 import captum_guided_ext.attr
 
-WHY = "Captum 0.8 comes without captum.testing"
-small = pytest.importorskip("captum.testing.helpers.basic_models", reason=WHY)
-rand_like = pytest.importorskip("captum.testing.helpers.basic", reason=WHY).rand_like
+small = captums_testing("helpers.basic_models")
+rand_like = captums_testing("helpers.basic").rand_like
 NAMES = [
     "GuidedBackprop", "Deconvolution", "GuidedGradCam", "NeuronGuidedBackprop",
     "NeuronDeconvolution",

@@ -7,6 +7,7 @@ import torch
 from hand_worked import MAPS, SCORES, X, filled, three_layers
 from messages import warned
 from methods import METHODS, both_rules, each_rule
+from places import captums_testing
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -214,9 +215,7 @@ def test_captums_one_convolution():
     # deconvnet   clipped: (1, 1, 1, 1) and (1, 0, 0, 0), so two more windows at the top left
     # Grad-CAM    at relu1 the gradients are 1 and (1 - 3) / 4 = -0.5 on average:
     #             (0, 4, 31 - 3, 40 - 7.5) = (0, 4, 28, 32.5)
-    small = pytest.importorskip(
-        "captum.testing.helpers.basic_models", reason="Captum 0.8 comes without captum.testing"
-    )
+    small = captums_testing("helpers.basic_models")
     model, x = small.BasicModel_ConvNet_One_Conv(), torch.arange(16.0).view(1, 1, 4, 4)
     assert model(x)[0, 0].item() == 54
     guided = torch.tensor([[0.0, 1, 1, 1], [1, 3, 3, 2], [1, 3, 3, 2], [1, 2, 2, 1]])
