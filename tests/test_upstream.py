@@ -130,21 +130,32 @@ def test_a_test_of_captums_own_that_breaks_is_noticed(checkout, tmp_path):
     name = f"tests/{apply.OWN_TESTS['0004'][0]}"
     (checkout / name).parent.mkdir(parents=True)
     (checkout / name).write_text(
-        "from pathlib import Path\n\n\ndef test_own():\n    assert Path('captum').exists()\n\n\n"
+        "from pathlib import Path\n\n\n"
+        "def test_own():\n    assert not Path('captum/wrong.py').exists()\n\n\n"
         "def test_ill():\n    assert False\n"
     )
     apply.git(checkout, "add", "--all")
     apply.git(checkout, "commit", "-q", "-m", "its own tests")
-    files = {
-        "tests/test_new.py": "def test_new():\n    open('captum/new.py').close()\n",
-        "captum/new.py": "RIGHT = 1\n",
-    }
-    patch = patch_of(checkout, tmp_path / "0004-made-up.patch", files)
-    assert apply.prove(checkout, patch, failing={f"{name}::test_ill"}) == (1, 1, 1)
+    right, wrong = (
+        patch_of(
+            checkout,
+            tmp_path / f"0004-{kind}.patch",
+            {
+                "tests/test_new.py": f"def test_new():\n    open('captum/{kind}.py').close()\n",
+                f"captum/{kind}.py": "NEW = 1\n",
+            },
+        )
+        for kind in ("right", "wrong")
+    )
+    ill = f"{name}::test_ill"
+    assert apply.prove(checkout, right, failing={ill}) == (1, 1, 1)
     apply.git(checkout, "reset", "-q", "--hard", "HEAD~1")
-    with pytest.raises(apply.NotProvenError, match=r"Captum's own tests fail with it: .*test_ill"):
-        apply.prove(checkout, patch)
-    assert not (checkout / "captum" / "new.py").exists()
+    for patch, failing, broken in ((right, (), ill), (wrong, {ill}, f"{name}::test_own")):
+        with pytest.raises(apply.NotProvenError) as raised:
+            apply.prove(checkout, patch, failing=failing)
+        assert str(raised.value) == f"these of Captum's own tests fail with it: {broken}"
+        assert apply.git(checkout, "status", "--porcelain") == ""
+        assert not (checkout / "tests" / "test_new.py").exists()
 
 
 def test_only_a_clean_checkout_is_taken(checkout, tmp_path):
