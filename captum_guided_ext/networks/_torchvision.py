@@ -7,6 +7,7 @@ that need it, so that importing this module stays light.
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import sys
 from functools import partial
@@ -54,7 +55,8 @@ def _build(key: str, weights: str, checkpoint: Path | None) -> Network:
     usable = {n: entry for n, entry in listed.__members__.items() if entry.meta.get("categories")}
     entry = usable.get(weights.removeprefix(f"{listed.__name__}.").upper())
     if entry is None:
-        raise ModelError(f"{key} has no weights {weights!r}: choose from {', '.join(usable)}")
+        file = "; a file is a checkpoint (--checkpoint)" if os.path.isfile(weights) else ""  # noqa: PTH113 - which raises of long ones
+        raise ModelError(f"{key} has no weights {weights!r}: choose from {', '.join(usable)}{file}")
     categories = tuple(entry.meta["categories"])
     if checkpoint is None:
         model, source = _download(key, entry), entry.name

@@ -38,7 +38,13 @@ def test_loading_leaves_the_global_generator_alone(saved):
         ("fcn_resnet50", "DEFAULT", r"no network is called 'fcn_resnet50'"),
         ("deno", "DEFAULT", r"the nearest is demo"),
         ("resnet50", "V3", r"has no weights 'V3': choose from IMAGENET1K_V1, IMAGENET1K_V2, DEF"),
+        ("resnet50", "x" * 5000, r"has no weights 'xx.*DEFAULT$"),
         ("resnet50", "none", r"has no weights 'none': choose from"),
+        (
+            "resnet50",
+            __file__,
+            r"has no weights '.*DEFAULT; a file is a checkpoint \(--checkpoint\)$",
+        ),
         ("vgg16", "IMAGENET1K_FEATURES", r"choose from IMAGENET1K_V1, DEFAULT$"),
         (
             "demo",
