@@ -9,6 +9,7 @@ import csv
 import functools
 import multiprocessing
 import os
+import random
 import signal
 import socket
 import sys
@@ -188,9 +189,7 @@ def start_machines(runs, folder, **environment):
 
 
 def _start_group(runs, local_ranks, folder, environment):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = _port()
     return [
         start(
             run, errors=folder / f"errors-{rank}", RANK=rank, LOCAL_RANK=local_rank,
@@ -198,6 +197,18 @@ def _start_group(runs, local_ranks, folder, environment):
         )
         for rank, (run, local_rank) in enumerate(zip(runs, local_ranks, strict=True))
     ]  # fmt: skip
+
+
+def _port():
+    """Return a free port below those that systems hand out (32768 and up on Linux).
+
+    One that the system had handed out could be another process's before this one's binds it.
+    """
+    while True:
+        port = random.SystemRandom().randrange(20_000, 30_000)  # whatever a test has seeded
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def codes(processes, patience=60):
