@@ -1,10 +1,15 @@
 """What every test module shares."""
 
 import os
+import signal
 
 # On small networks, threads waiting for one another would take most of the time. Processes that
 # tests start inherit it; torch reads it when it is imported.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# Shells let what they start in the background ignore Ctrl-C, and so would all that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 import torch
