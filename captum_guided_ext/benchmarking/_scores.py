@@ -128,7 +128,7 @@ class Scores:
     @staticmethod
     def _interleaved(columns: list[Floats]) -> list[float | None]:
         together = np.stack(columns, axis=1).ravel()
-        found: list[float | None] = together.tolist()
+        found: list[float | None] = [*together.tolist()]
         for place in np.flatnonzero(np.isnan(together)).tolist():
             found[place] = None
         return found

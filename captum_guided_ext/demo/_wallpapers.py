@@ -46,11 +46,10 @@ def _two_colours(generator: np.random.Generator) -> tuple[Field, Field]:
 def _turned(generator: np.random.Generator, period: float) -> tuple[Field, Field]:
     """Coordinates in periods, turned by a random angle and shifted."""
     angle, shift = generator.uniform(0, math.pi), generator.uniform(0, 1, size=2)
-    cos, sin = math.cos(angle), math.sin(angle)
-    return (
-        (cos * X + sin * Y) / period + np.float32(shift[0]),
-        (cos * Y - sin * X) / period + np.float32(shift[1]),
-    )
+    cos, sin, unit = math.cos(angle), math.sin(angle), np.float32(period)
+    along: Field = cos * X + sin * Y
+    across: Field = cos * Y - sin * X
+    return along / unit + np.float32(shift[0]), across / unit + np.float32(shift[1])
 
 
 def _band(along: Field, period: float, share: float) -> Field:
@@ -79,7 +78,7 @@ def _dots(canvas: Canvas, generator: np.random.Generator) -> None:
     period = generator.uniform(0.1, 0.25)
     u, v = _turned(generator, period)
     # Every second row moved by half a period.
-    u = u + np.float32(0.5) * (np.floor(v) % 2)
+    u = u + np.float32(0.5) * (np.floor(v) % np.float32(2))
     from_centre = np.hypot(u - np.floor(u) - np.float32(0.5), v - np.floor(v) - np.float32(0.5))
     edge = generator.uniform(0.2, 0.36) - from_centre
     blend(canvas, first, second, np.clip(0.5 + edge * (period * SIZE), 0, 1))
