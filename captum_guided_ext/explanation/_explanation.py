@@ -148,10 +148,7 @@ class Explanation(OfOnePicture):
         Raises:
             ValueError: for an unknown view, or for none.
         """
-        best, target = self.predictions[0], self.target
-        title = f"prediction: {best.name} ({best.probability:.1%})"
-        if target.index != best.index:
-            title = f"explained: {target.name} ({target.probability:.1%}) · {title}"
+        title = " · ".join(_answers(self))
         return draw_maps([self.panels(views)], title=title, caption=self.caption, wrap=True)
 
     @property
@@ -240,16 +237,18 @@ def _report(explanation: Explanation) -> Iterator[tuple[str, Iterable[str]]]:
         yield "notes", explanation.notes
 
 
+def _answers(explanation: Explanation) -> list[str]:
+    """What is predicted, and what is explained where that is another class."""
+    best, target = explanation.predictions[0], explanation.target
+    said = [f"prediction: {best.name} ({percent(best.probability)})"]
+    if target.index != best.index:
+        said.append(f"explained: {target.name} ({percent(target.probability)})")
+    return said
+
+
 def _report_headline(explanation: Explanation) -> str:
     shares = explanation.shares[explanation.main]
-    best = explanation.predictions[0]
-    parts = [
-        f"input image: {explanation.image}",
-        f"prediction: {best.name} ({percent(best.probability)})",
-    ]
-    if explanation.target.index != best.index:
-        target = explanation.target
-        parts.append(f"explained: {target.name} ({percent(target.probability)})")
+    parts = [f"input image: {explanation.image}", *_answers(explanation)]
     marks = [f"{share.name} {share.mark}" for share in shares]
     held = [f"{share.name} {share.mark}" for share in shares if share.holds_more]
     few = 5

@@ -1,6 +1,7 @@
 """explain(), its report, its rows, its figure and its files, on a network with known answers."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -204,12 +205,14 @@ def test_the_report_in_words(picture):
 
 def test_the_figure(picture):
     own = replace(network(), classes=("left $", "right $"))
-    figure = explain(own, picture, name="1$ or $2", target="right $").plot()
+    found = explain(own, picture, name="1$ or $2", target="right $")
+    figure = found.plot()
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     methods = ["Gradient", "Deconvolution", "Guided backprop", "Grad-CAM at features.0"]
     assert titles == ["1$ or $2", *methods, "Guided Grad-CAM at features.0"]
-    assert "explained: right $ (" in figure.get_suptitle()
-    assert "prediction: left $ (" in figure.get_suptitle()
+    title = figure.get_suptitle()
+    assert re.fullmatch(r"prediction: left \$ \(\d+ %\) · explained: right \$ \(\d+ %\)", title)
+    assert f" · {title} · " in str(found)
     (guided,) = [a for a in figure.axes if a.get_title() == "Guided backprop"]
     (drawn,) = guided.get_images()
     pixels = np.asarray(drawn.get_array())
